@@ -1,0 +1,1 @@
+"""qdwell: a self-hosted quantum runtime."""
