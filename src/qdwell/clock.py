@@ -1,0 +1,143 @@
+"""The only place that reads the time.
+
+Inside qdwell an instant is an integer: milliseconds since the Unix epoch, UTC (C1). Rules take
+`now` as an argument; only the edges hold a `Clock`. A clock never runs backwards: one that is set
+back is held at the last instant it showed (C8).
+
+`ManualClock` is the clock of tests: it moves only when told to, so no test waits for real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import re
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+_ISO = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(?P<fraction>\.\d+)?)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
+)
+
+# One timer of the event loop never sleeps longer than this, so that a wall clock that is set
+# forward is noticed.
+_NAP_MS_MAX = 60_000
+
+
+class Clock(Protocol):
+    """Tells the time, and wakes sleepers at an instant."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch, UTC; never less than it said before."""
+        ...
+
+    async def sleep_until(self, at: int) -> None:
+        """Return when `now()` is `at` or later; at once if it is already."""
+        ...
+
+
+class SystemClock:
+    """The wall clock of this machine, held when it is set back (C8)."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def now(self) -> int:
+        """Milliseconds since the epoch, UTC; never less than it said before."""
+        # Two threads may race here; the worst is one reading that is a moment old, which is still a
+        # true instant.
+        self._last = max(self._last, time.time_ns() // 1_000_000)
+        return self._last
+
+    async def sleep_until(self, at: int) -> None:
+        """Return when `now()` is `at` or later; at once if it is already."""
+        while (rest := at - self.now()) > 0:
+            await asyncio.sleep(min(rest, _NAP_MS_MAX) / 1000)
+
+
+class ManualClock:
+    """A clock for tests: it stands still until `advance` or `jump` moves it."""
+
+    def __init__(self, start: int = 0) -> None:
+        self._now = start
+        self._order = itertools.count()
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    def now(self) -> int:
+        """The instant it was last moved to."""
+        return self._now
+
+    async def sleep_until(self, at: int) -> None:
+        """Return once the clock has been moved to `at` or beyond."""
+        if at <= self._now:
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (at, next(self._order), woken))
+        await woken
+
+    def next_wake(self) -> int | None:
+        """The earliest instant that somebody sleeps for, or None."""
+        self._drop_finished()
+        return self._sleepers[0][0] if self._sleepers else None
+
+    def advance(self, ms: int) -> None:
+        """Move forward by `ms` and wake whoever is due; a negative `ms` is held (C8)."""
+        self._now += max(ms, 0)
+        while (wake := self.next_wake()) is not None and wake <= self._now:
+            heapq.heappop(self._sleepers)[2].set_result(None)
+
+    async def jump(self) -> bool:
+        """Move to the next sleeper's instant and let the loop run; False if nobody sleeps."""
+        await settle()
+        wake = self.next_wake()
+        if wake is None:
+            return False
+        self.advance(wake - self._now)
+        await settle()
+        return True
+
+    def _drop_finished(self) -> None:
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+
+
+async def settle(turns: int = 20) -> None:
+    """Let every task that can run do so: `turns` turns of the event loop. For tests."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+def stopwatch_ns() -> int:
+    """A monotonic reading in nanoseconds; only differences have a meaning."""
+    return time.perf_counter_ns()
+
+
+def iso(at: int) -> str:
+    """An instant as the wire shows it: '2026-11-21T07:00:00.123Z'."""
+    seconds, ms = divmod(at, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+
+
+def parse_iso(text: str) -> int:
+    """The instant of an ISO-8601 text.
+
+    Without an offset it is UTC; parts of a millisecond are dropped.
+
+    Raises:
+        ValueError: the text is not a date with a time.
+    """
+    match = _ISO.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not an ISO-8601 date and time such as 2026-11-21T07:00:00.123Z"
+        )
+    fraction = match["fraction"] or ""
+    moment = datetime.fromisoformat(
+        text.strip().replace(fraction, "") if fraction else text.strip()
+    )
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    ms = int((fraction[1:] + "000")[:3])
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1000 + ms

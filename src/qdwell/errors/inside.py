@@ -1,0 +1,102 @@
+"""The base of all errors, and those that stay inside our own processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class QdwellError(Exception):
+    """Anything that qdwell raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the trip between processes whatever arguments the constructor takes."""
+        return (_revived, (type(self), self.args, dict(self.__dict__)))
+
+
+def _revived(cls: type[QdwellError], args: tuple[Any, ...], state: dict[str, Any]) -> QdwellError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(QdwellError):
+    """A setting is unknown, of the wrong type, or out of range: names its path, and why."""
+
+    def __init__(self, key: str, why: str) -> None:
+        self.key = key
+        self.why = why
+        super().__init__(f"setting {key}: {why}")
+
+
+class IllegalMove(QdwellError):
+    """A job or a group was asked for a move that its table does not have; nothing changed."""
+
+
+class BrokenInvariant(QdwellError):
+    """A rule of the model (P1-P18) does not hold: a bug of ours, with the story that led to it."""
+
+
+class ProgramError(QdwellError):
+    """The job fails because of what it contains; these become the job's own (E25-E28)."""
+
+    def __init__(self, code: int, reason: str, solution: str | None = None) -> None:
+        self.code = code
+        self.reason = reason
+        self.solution = solution
+        super().__init__(reason)
+
+
+class WorkerLost(QdwellError):
+    """A worker process ended before it answered; the work goes back to its waiting state (J5)."""
+
+
+# ---- accounts ------------------------------------------------------------------------------------
+
+
+class AccountError(QdwellError):
+    """An account command cannot be carried out."""
+
+
+class AccountExists(AccountError):
+    """An account of this name is there already: choose another name, or make a token for it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"account {name!r} exists already; "
+            f"`qdwell token create {name}` makes another token for it"
+        )
+
+
+class UnknownAccount(AccountError):
+    """There is no account of this name: create it first."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no account {name!r}; `qdwell account create {name}` makes it")
+
+
+class UnknownPlan(AccountError):
+    """The config has no plan of this name: names the ones there are."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"there is no plan {name!r}; the config has: {', '.join(known)}")
+
+
+# ---- store ---------------------------------------------------------------------------------------
+
+
+class StoreError(QdwellError):
+    """The store could not do what was asked."""
+
+
+class StaleWrite(StoreError):
+    """A row had left the state that guarded the write; nothing was written: reload, decide
+    again.
+    """
+
+
+class StoreTooNew(StoreError):
+    """A newer release wrote the database: run that release, or restore an older backup."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be opened, read, or written now: names the path and the cause."""
