@@ -1,0 +1,250 @@
+"""Every setting, in one frozen tree. `Config()` is what runs without a file.
+
+Only what an operator will really turn is a setting. Each has its unit in its name and its reason
+beside it; the reference page is made from here. Ids such as L6 are rules of the execution model.
+Seconds are whole; inside, times are milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qdwell.errors import ConfigError
+from qdwell.settings import read, setting, to_toml
+
+BACKEND_KINDS = ("aer", "ideal", "fake", "qiskit", "scripted")
+MODES = ("job", "batch", "session")
+SECONDS_MAX = 2**31 - 1  # L7: the wire's integers are 32 bits wide
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the server listens, and what it takes in."""
+
+    host: str = setting("127.0.0.1", "Address to bind; loopback, until told otherwise.")
+    port: int = setting(8000, "Port to bind; 0 takes a free one.", least=0, most=65_535)
+    public_url: str | None = setting(
+        None, "The URL users reach, if not the bound one (behind a proxy); `qdwell env` prints it."
+    )
+    body_bytes_max: int = setting(50_000_000, "Largest request body (L13).", least=1_000)
+    body_depth_max: int = setting(
+        64, "Deepest nesting of a JSON body; deeper ones only serve to exhaust us.", least=8
+    )
+    status_hold_ms: int = setting(
+        20_000,
+        "Longest wait of a status request for a change; proxies cut at 60 s. 0 never waits.",
+        least=0,
+        most=55_000,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One machine or simulator. A file with any `[[backends]]` replaces the whole default list."""
+
+    name: str = setting("", "Name that users give; letters, digits, `_`, `.`, `-`.")
+    kind: str = setting(
+        "aer",
+        "What it is: aer = ideal simulator without queue; ideal = 27-qubit machine without noise; "
+        "fake = model of a real device; qiskit = your own BackendV2; scripted = for tests.",
+        choices=BACKEND_KINDS,
+    )
+    target: str | None = setting(
+        None,
+        'For qiskit: "package.module:factory". For fake: the model, if it is not the name.',
+    )
+    options: dict[str, Any] = setting(dict, "Arguments of the executor or of your factory.")
+    lanes: int | None = setting(
+        None, "Classical lanes of this backend, if not `scheduler.lanes` (L1).", least=1, most=1_000
+    )
+    aliases: tuple[str, ...] = setting((), "Further names that users may give.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """Whose turn it is, and for how long."""
+
+    lanes: int = setting(
+        5, "Jobs in classical work at once on a backend (L1).", least=1, most=1_000
+    )
+    batch_qpu_lock: str = setting(
+        "window",
+        "Whether an active batch keeps the QPU until its last job left it (window, B5), "
+        "or only goes first (priority, B6).",
+        choices=("window", "priority"),
+    )
+    session_default_ttl: str = setting(
+        "plan",
+        "max_ttl of a session that names none: the plan's, or its first job's limit (S5).",
+        choices=("plan", "first_job"),
+    )
+    default_allocation_seconds: int = setting(
+        36_000,
+        "Fair-share weight of an instance whose plan has no allocation (Q3).",
+        least=1,
+        most=SECONDS_MAX,
+    )
+    window_days: int = setting(
+        28, "How long usage counts against an instance (Q3).", least=1, most=3_650
+    )
+    unused_group_close_seconds: int = setting(
+        1_800, "A session or batch never used is closed after this (L9, S31).", least=1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the instances of a plan may do. `[plans.default]` and `[plans.open]` change the shipped
+    plans key by key; any other name is a new plan, with the defaults shown here."""
+
+    modes: tuple[str, ...] = setting(MODES, "Execution modes allowed (I3).", choices=MODES)
+    session_interactive_ttl_seconds: int = setting(
+        60, "Idle time after which a session gives the machine back (L20, S23).", least=1
+    )
+    batch_interactive_ttl_seconds: int = setting(
+        1, "Idle time after which a batch is inactive (L21, B9).", least=1
+    )
+    max_ttl_seconds: int = setting(
+        28_800, "Longest life of a session, and its default (L6).", least=1, most=SECONDS_MAX
+    )
+    batch_max_ttl_seconds: int = setting(
+        28_800, "Longest life of a batch, and its default (L8, B10).", least=1, most=SECONDS_MAX
+    )
+    active_ttl_seconds: int | None = setting(
+        None, "Longest single active window; not set: as long as the life (S26).", least=1
+    )
+    pending_jobs_max: int | None = setting(
+        None, "Queued and running jobs of an instance; not set: any number (L11).", least=1
+    )
+    usage_allocation_seconds: int | None = setting(
+        None, "Usage meant for an instance per window; beyond it only priority falls (I7).", least=1
+    )
+    usage_limit_seconds: int | None = setting(
+        None, "Usage per window after which jobs stay queued until time frees up (I8).", least=1
+    )
+    spend_limit_seconds: int | None = setting(
+        None, "Usage per window after which submissions are refused (I9).", least=1
+    )
+    job_limit_seconds: int = setting(
+        10_800, "Most quantum time of one job (L2).", least=1, most=SECONDS_MAX
+    )
+    executions_max: int = setting(10_000_000, "Most executions of one job (L14).", least=1)
+    submissions_per_minute: int | None = setting(
+        None, "Submissions of one account; not set: any number (L12).", least=1
+    )
+    tags_max: int = setting(8, "Tags of a job (L17).", least=0)
+    tag_length_max: int = setting(86, "Characters of a tag (L17).", least=1)
+
+
+def _backends() -> tuple[Backend, ...]:
+    return (
+        Backend("aer_simulator", "aer", aliases=("ibmq_qasm_simulator",)),
+        Backend("ideal_machine", "ideal"),
+        Backend("fake_manila", "fake"),
+        Backend("fake_sherbrooke", "fake"),
+        Backend("fake_torino", "fake"),
+    )
+
+
+def _plans() -> dict[str, Plan]:
+    return {
+        "default": Plan(),
+        # The free plan as users of 2025 know it: L10, L11, I3, B10.
+        "open": Plan(
+            modes=("job", "batch"),
+            batch_max_ttl_seconds=600,
+            pending_jobs_max=3,
+            usage_limit_seconds=600,
+        ),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration."""
+
+    server: Server = setting(Server, "Where the server listens.")
+    scheduler: Scheduler = setting(Scheduler, "Whose turn it is.")
+    backends: tuple[Backend, ...] = setting(_backends, "The machines, in the order users see.")
+    plans: dict[str, Plan] = setting(_plans, "What accounts may do.")
+
+    def __post_init__(self) -> None:
+        _check_backends(self.backends)
+        for name, plan in self.plans.items():
+            _check_plan(name, plan)
+        url = self.server.public_url
+        if url is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", url):
+            raise ConfigError(
+                "server.public_url", f"must be http(s)://host[:port] without end slash, not {url!r}"
+            )
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Config:
+        """Read a TOML file over the defaults; without a path, the defaults.
+
+        Raises:
+            ConfigError: the file cannot be read, or a line of it cannot be used.
+        """
+        if path is None:
+            return cls()
+        try:
+            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(str(path), f"cannot be read: {error}") from error
+        return read(cls, table)
+
+    def to_toml(self) -> str:
+        """The whole configuration as a TOML file that `load` reads back to an equal one."""
+        return to_toml(self) + "\n"
+
+    def backend(self, name: str) -> Backend | None:
+        """The backend of this name or alias, or None."""
+        return next((it for it in self.backends if name == it.name or name in it.aliases), None)
+
+    def lanes(self, backend: Backend) -> int:
+        """How many classical lanes a backend has."""
+        return self.scheduler.lanes if backend.lanes is None else backend.lanes
+
+
+def _check_backends(backends: tuple[Backend, ...]) -> None:
+    if not backends:
+        raise ConfigError("backends", "at least one backend is needed")
+    seen: set[str] = set()
+    for at, backend in enumerate(backends):
+        where = f"backends[{at}]"
+        for name in (backend.name, *backend.aliases):
+            if not _NAME.fullmatch(name):
+                raise ConfigError(f"{where}.name", f"{name!r} is not a name for a backend")
+            if name in seen:
+                raise ConfigError(f"{where}.name", f"{name!r} is used twice")
+            seen.add(name)
+        if backend.kind == "qiskit":
+            if not backend.target or not _TARGET.fullmatch(backend.target):
+                raise ConfigError(
+                    f"{where}.target",
+                    f'must be "package.module:factory" for kind qiskit, not {backend.target!r}',
+                )
+        elif backend.target is not None and backend.kind != "fake":
+            raise ConfigError(f"{where}.target", f"has no meaning for kind {backend.kind}")
+
+
+def _check_plan(name: str, plan: Plan) -> None:
+    if not _NAME.fullmatch(name) or "." in name:  # a dot would be a table in the file
+        raise ConfigError(f"plans.{name}", "is not a name for a plan")
+    if not plan.modes:
+        raise ConfigError(f"plans.{name}.modes", "at least one mode is needed")
+    interactive = plan.session_interactive_ttl_seconds
+    active = plan.active_ttl_seconds
+    if active is not None and not interactive <= active <= plan.max_ttl_seconds:
+        # S7: interactive_ttl <= active_ttl <= max_ttl, else one of them could never bind.
+        raise ConfigError(
+            f"plans.{name}.active_ttl_seconds",
+            f"must be from session_interactive_ttl_seconds ({interactive}) "
+            f"to max_ttl_seconds ({plan.max_ttl_seconds}), not {active}",
+        )
