@@ -1,0 +1,68 @@
+# Everything is a target; `make help` lists them. Only python3 (3.11 or newer) and make are needed: `setup` brings the rest
+# into .uv and .venv, and each target that needs it calls it. It is quick when nothing has changed.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+UV := .uv/bin/uv
+READY := .venv/.qdwell-ready
+DATA ?= var/qdwell
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long serve bench lint format docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## prepare .venv, and do nothing else
+
+demo: $(READY) ## run the main job: a VQE in a session, a batch, and a second user, on one machine
+	@.venv/bin/qdwell demo
+
+test: $(READY) ## run the tests, on both cores
+	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
+
+test-long: $(READY) ## run the tests with their long campaigns, and the mutation check of the core
+	@.venv/bin/pytest -q -n 2 --dist loadfile -m "long or not long" --timeout 3600 $(TESTS)
+
+serve: $(READY) ## serve on this machine, with data in DATA (var/qdwell)
+	@.venv/bin/qdwell serve --data-dir $(DATA)
+
+bench: $(READY) ## measure, and print each target beside its number
+	@.venv/bin/python -m bench
+
+lint: $(READY) ## check style and types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+format: $(READY) ## put the code in order
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format .
+
+docs: $(READY) ## write the generated pages of docs/ anew, and check every link
+	@.venv/bin/python docs/generate.py
+
+clean: ## remove what setup made
+	rm -rf .venv .uv
+
+# ---- how the environment is made -----------------------------------------------------------------
+
+$(READY): pyproject.toml uv.lock | $(UV)
+	@echo "Preparing .venv ..."
+	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --inexact --extra server --python "$$(command -v $(PYTHON))"
+	@touch $@
+
+$(UV):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "qdwell needs Python 3.11 or newer, and there is no $(PYTHON) here."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "qdwell needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)."; \
+	  echo "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .uv >/dev/null 2>.uv.log || { \
+	  cat .uv.log; rm -rf .uv .uv.log; \
+	  echo "This Python cannot make environments: install its venv module"; \
+	  echo "(Debian and Ubuntu: apt install python3-venv), then try again."; exit 1; }
+	@rm -f .uv.log
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || { \
+	  rm -rf .uv; echo "uv $(UV_VERSION) could not be installed; is a package index within reach?"; exit 1; }

@@ -1,0 +1,34 @@
+"""What every test gets: a clean surrounding. Fixtures of a floor live beside its tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qdwell.clock import ManualClock
+
+# A developer's own account must neither help a test nor be reached by one.
+_FOREIGN = (
+    "QISKIT_IBM_",
+    "QISKIT_FUNCTIONS_",
+    "IAM_URL",
+    "GLOBAL_SEARCH_URL",
+    "GLOBAL_CATALOG_URL",
+)
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings of the stock client, and a home directory of its own."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands at 2026-01-01T00:00:00Z until a test moves it."""
+    return ManualClock(1_767_225_600_000)
