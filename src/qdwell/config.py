@@ -37,10 +37,10 @@ class Server:
         64, "Deepest nesting of a JSON body; deeper ones only serve to exhaust us.", least=8
     )
     status_hold_ms: int = setting(
-        20_000,
-        "Longest wait of a status request for a change; proxies cut at 60 s. 0 never waits.",
+        2_000,
+        "Longest hold of a status request that is about to change; 0 always answers at once.",
         least=0,
-        most=55_000,
+        most=2_000,
     )
 
 

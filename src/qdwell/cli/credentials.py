@@ -1,0 +1,155 @@
+"""The lines that point the stock client at this server, and the files that hold them.
+
+A bare `QiskitRuntimeService()` needs six settings, and needs them together: without `IAM_URL` it
+sends the private token to a public cloud, and without the `GLOBAL_*` ones it finds no instance.
+
+`DIR/server.json` is what the last server of a folder said about itself (its URL and its plans), so
+that commands work whether or not it runs. `DIR/credentials.env` has the first account's lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdwell.config import Config
+from qdwell.errors import ConfigError, StoreUnavailable
+
+CREDENTIALS_FILE = "credentials.env"
+SERVER_FILE = "server.json"
+_API_PATH = "/experimental/api/v1"  # the stock client leaves a URL alone if it says "experimental"
+_CATALOG_PATH = "/catalog"
+_WARNING = (
+    "Set all of them together, before Python starts. A client that lacks IAM_URL sends the token\n"
+    "to the public cloud instead of to this server."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a data folder remembers of its server."""
+
+    url: str  #: the origin that users reach, without an end slash
+    plans: tuple[str, ...]  #: the plans its config has
+
+
+def settings_for(url: str, *, token: str, instance_crn: str) -> dict[str, str]:
+    """The environment of the stock client, by name."""
+    return {
+        "QISKIT_IBM_TOKEN": token,
+        "QISKIT_IBM_URL": url + _API_PATH,
+        "QISKIT_IBM_INSTANCE": instance_crn,
+        "IAM_URL": url,
+        "GLOBAL_SEARCH_URL": url,
+        "GLOBAL_CATALOG_URL": url + _CATALOG_PATH,
+    }
+
+
+def render(settings: Mapping[str, str]) -> str:
+    """The settings as lines for a shell, under the warning; `source` and `eval` both take them."""
+    head = "".join(f"# {line}\n" for line in _WARNING.splitlines())
+    return head + "".join(f"export {name}={shlex.quote(it)}\n" for name, it in settings.items())
+
+
+def write_credentials(data_dir: Path, settings: Mapping[str, str]) -> Path:
+    """Write `DIR/credentials.env`, whole or not at all, readable by its owner only."""
+    return _replace(data_dir / CREDENTIALS_FILE, render(settings))
+
+
+def read_credentials(data_dir: Path) -> str:
+    """The lines of the first account, with the URL that the server has now.
+
+    Raises:
+        StoreUnavailable: the folder has none, because no server has been started on it.
+    """
+    path = data_dir / CREDENTIALS_FILE
+    if not path.exists():
+        raise StoreUnavailable(
+            f"there are no credentials in {data_dir}; "
+            f"start a server on it first: qdwell serve --data-dir {data_dir}"
+        )
+    before = _parsed(path.read_text(encoding="utf-8"))
+    token, instance = before.get("QISKIT_IBM_TOKEN"), before.get("QISKIT_IBM_INSTANCE")
+    if not token or not instance:
+        raise StoreUnavailable(f"{path} is damaged; `qdwell token create` makes a new token")
+    return render(settings_for(read_server(data_dir).url, token=token, instance_crn=instance))
+
+
+def write_server(data_dir: Path, facts: ServerFacts) -> None:
+    """Remember what the server of this folder is reached by, and renew `credentials.env`."""
+    text = json.dumps({"url": facts.url, "plans": list(facts.plans)}, indent=2) + "\n"
+    _replace(data_dir / SERVER_FILE, text)
+    if (data_dir / CREDENTIALS_FILE).exists():
+        # A server on a free port has a new URL each time; the token stays.
+        _replace(data_dir / CREDENTIALS_FILE, read_credentials(data_dir))
+
+
+def read_server(data_dir: Path) -> ServerFacts:
+    """What the last server of this folder was reached by.
+
+    Raises:
+        StoreUnavailable: no server has been started on this folder.
+    """
+    path = data_dir / SERVER_FILE
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return ServerFacts(url=str(facts["url"]), plans=tuple(map(str, facts["plans"])))
+    except FileNotFoundError:
+        raise StoreUnavailable(
+            f"no server has been started on {data_dir}; "
+            f"start one first: qdwell serve --data-dir {data_dir}"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreUnavailable(f"{path} is damaged; start the server again to renew it") from error
+
+
+def public_url(config: Config, bound_url: str) -> str:
+    """The URL to tell users: the configured one, else the bound one, made dialable."""
+    if config.server.public_url is not None:
+        return config.server.public_url
+    for wildcard, loopback in (("//0.0.0.0", "//127.0.0.1"), ("//[::]", "//[::1]")):
+        bound_url = bound_url.replace(wildcard, loopback)
+    return bound_url.rstrip("/")
+
+
+def ready_folder(data_dir: Path) -> Path:
+    """Make the data folder if need be; nobody else may look into it.
+
+    Raises:
+        ConfigError: it cannot be made or written.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError("--data-dir", f"{data_dir} cannot be made: {error.strerror}") from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise ConfigError("--data-dir", f"{data_dir} cannot be written")
+    return data_dir
+
+
+def _parsed(text: str) -> dict[str, str]:
+    values = {}
+    for line in text.splitlines():
+        name, equals, value = line.removeprefix("export ").partition("=")
+        if equals and not line.startswith("#"):
+            values[name.strip()] = "".join(shlex.split(value))
+    return values
+
+
+def _replace(path: Path, text: str) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

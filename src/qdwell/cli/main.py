@@ -1,0 +1,144 @@
+"""The commands for users. Each does one thing, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from qdwell import __version__
+from qdwell.cli import admin
+from qdwell.cli.credentials import (
+    CREDENTIALS_FILE,
+    ServerFacts,
+    public_url,
+    read_credentials,
+    ready_folder,
+    write_server,
+)
+from qdwell.config import Config
+from qdwell.errors import ConfigError, QdwellError
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file; see `qdwell config`.")
+]
+
+
+class _Teaching(typer.core.TyperGroup):
+    """Ends with one line on stderr, never a traceback, for what we raise on purpose."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (QdwellError, OSError) as error:
+            typer.echo(f"qdwell: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="qdwell",
+    cls=_Teaching,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A self-hosted quantum runtime.",
+)
+app.add_typer(admin.accounts, name="account")
+app.add_typer(admin.tokens, name="token")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qdwell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A self-hosted quantum runtime."""
+
+
+@app.command()
+def serve(
+    data_dir: admin.DataDir = admin.DATA_DIR,
+    host: Annotated[str | None, typer.Option(help="Address to bind [config: 127.0.0.1].")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port; 0 = a free one [config: 8000].")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Serve until interrupted. On an empty folder, make the first account and its credentials."""
+    asked: dict[str, Any] = {
+        name: it for name, it in (("host", host), ("port", port)) if it is not None
+    }
+    settings = Config.load(config)
+    settings = dataclasses.replace(settings, server=dataclasses.replace(settings.server, **asked))
+    ready_folder(data_dir)
+    _check_free(settings.server.host, settings.server.port)
+
+    from qdwell.api.server import serve as run  # brings Qiskit: too slow for the other commands
+
+    def on_ready(bound_url: str) -> None:
+        url = public_url(settings, bound_url)
+        write_server(data_dir, ServerFacts(url, tuple(settings.plans)))
+        made = admin.first_account(data_dir, url)
+        typer.echo(f"qdwell {__version__} serves {url}")
+        if made is None:
+            typer.echo(f"Credentials: qdwell env --data-dir {data_dir}")
+        else:
+            typer.echo(f"First account made; its lines are in {data_dir / CREDENTIALS_FILE}:\n")
+            typer.echo(made)
+        sys.stdout.flush()
+
+    run(settings, data_dir, on_ready=on_ready)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Say in a sentence, before anything is loaded, that an address cannot be bound."""
+    try:
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(info[0], info[1]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(info[4])
+    except OSError as error:
+        why = f"cannot bind {host} port {port}: {error.strerror or error}; try another, or --port 0"
+        raise ConfigError("server.port", why) from None
+
+
+@app.command()
+def demo() -> None:
+    """Run the main job: a VQE in a session, a batch, and a second user, on one machine."""
+    from qdwell.cli.demo import run
+
+    raise typer.Exit(run())
+
+
+@app.command()
+def env(data_dir: admin.DataDir = admin.DATA_DIR) -> None:
+    """Print the lines that point the stock client at this server: eval "$(qdwell env)"."""
+    typer.echo(read_credentials(data_dir), nl=False)
+
+
+@app.command()
+def config(config: ConfigFile = None) -> None:
+    """Print the whole configuration as TOML, each setting under its reason."""
+    typer.echo(Config.load(config).to_toml(), nl=False)
+
+
+def main() -> None:
+    """The entry point of the `qdwell` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
