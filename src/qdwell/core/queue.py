@@ -1,0 +1,166 @@
+"""Whose turn it is: for a lane (Q10), and for the QPU (Q20), on one machine. Granting repeats to a
+fixed point (C6).
+"""
+
+from __future__ import annotations
+
+from qdwell.core.decisions import Execute, Prepare
+from qdwell.core.events import BackendMode
+from qdwell.core.group import Group, GroupState
+from qdwell.core.job import Job, JobState
+from qdwell.core.moves import Turn
+from qdwell.core.state import Lease, Machine, State
+
+_HOLDS_LOCK = frozenset({JobState.PREPARING, JobState.READY, JobState.EXECUTING})
+
+
+def fill(turn: Turn, machine: Machine) -> None:
+    """Start all that may start on a machine now (C6 step 4)."""
+    if machine.simulator:
+        _fill_simulator(turn, machine)
+        return
+    release_lock(turn.state, machine)
+    while _grant_qpu(turn, machine) or _grant_lane(turn, machine):
+        pass
+
+
+def release_lock(state: State, machine: Machine) -> None:
+    """Drop the batch's QPU lock when nothing that it was taken for is left (B5).
+
+    Queued jobs keep it only while they can start: a paused machine, or a batch past its active TTL,
+    would
+    otherwise keep the READY jobs of others from finishing (I11).
+    """
+    if machine.lock is None:
+        return
+    group, work = state.groups[machine.lock], state.work[machine.lock]
+    can_start = group.state is GroupState.ACTIVE and machine.mode is BackendMode.ONLINE
+    if work.queued_count and can_start:
+        return
+    if not any(state.jobs[each].state in _HOLDS_LOCK for each in work.running):
+        machine.lock = None
+
+
+def _fill_simulator(turn: Turn, machine: Machine) -> None:
+    """A simulator has no queue: all that wait start at once, side by side (C5)."""
+    while machine.mode is BackendMode.ONLINE:
+        job = machine.everyone.pick(turn.now)
+        if job is None:
+            break
+        _start(turn, job)
+    for job_id in list(machine.ready):
+        job = turn.state.jobs[job_id]
+        begun = turn.now if job.executing_at is None else job.executing_at
+        _execute(turn, job, begun)
+
+
+# ---- the QPU (Q20)
+# ------------------------------------------------------------------------------------
+
+
+def next_for_qpu(state: State, machine: Machine) -> Job | None:
+    """Return the READY job that takes the QPU next, None if none may (Q20, B5, B6)."""
+    ready = [state.jobs[each] for each in machine.ready]
+    if machine.lock is not None:
+        ready = [job for job in ready if job.group == machine.lock]
+    elif not machine.lock_window and machine.live_group is not None:
+        ready = [job for job in ready if job.group == machine.live_group] or ready
+    return min(ready, key=lambda job: (job.ready_at, job.created, job.seq), default=None)
+
+
+def _grant_qpu(turn: Turn, machine: Machine) -> bool:
+    if machine.lease is not None:
+        return False
+    job = next_for_qpu(turn.state, machine)
+    if job is None:
+        return False
+    machine.lease = Lease(job.id, job.attempt, turn.now)
+    group = turn.state.group_of(job)
+    if machine.lock_window and group is not None and not group.session:
+        machine.lock = group.id
+    turn.open_charge(_execute(turn, job, turn.now))
+    return True
+
+
+def _execute(turn: Turn, job: Job, at: int) -> Job:
+    tries = job.execute_tries + 1
+    cause = "QPU granted"
+    new = turn.move_job(job, JobState.EXECUTING, cause, executing_at=at, execute_tries=tries)
+    turn.out.append(Execute(job.id, job.attempt, job.backend))
+    return new
+
+
+# ---- lanes (Q10)
+# --------------------------------------------------------------------------------------
+
+
+def _grant_lane(turn: Turn, machine: Machine) -> bool:
+    state = turn.state
+    if machine.mode is BackendMode.OFFLINE or machine.lanes_used >= machine.lanes:
+        return False
+    live = state.live_group(machine)
+    if live is not None and live.session:
+        job = state.oldest_queued(live.id) if live.state is GroupState.ACTIVE else None
+        return job is not None and _start(turn, job)
+    if machine.mode is BackendMode.PAUSED:
+        return False
+    if live is not None and live.state is GroupState.ACTIVE:
+        job = state.oldest_queued(live.id)
+        if job is not None:
+            return _start(turn, job)
+    if machine.reservation is not None and not _keep_reservation(turn, machine):
+        machine.reservation = None
+    if machine.reservation is not None:
+        job = state.oldest_queued(machine.reservation)
+        return job is not None and not machine.lanes_used and _start(turn, job)
+    line = machine.everyone if live is None else machine.job_mode
+    return _start_or_reserve(turn, machine, line.pick(turn.now))
+
+
+def _keep_reservation(turn: Turn, machine: Machine) -> bool:
+    """A drain goes on unless its session has nothing queued any more (S19) or its instance is held
+    now (I8).
+    """
+    assert machine.reservation is not None
+    group = turn.state.groups[machine.reservation]
+    instance = turn.state.instances[group.instance]
+    queued = turn.state.work[group.id].queued_count > 0
+    return queued and not turn.state.books.held(instance, turn.now)
+
+
+def _start_or_reserve(turn: Turn, machine: Machine, job: Job | None) -> bool:
+    if job is None:
+        return False
+    group = turn.state.group_of(job)
+    if group is not None and group.session and machine.lanes_used:
+        machine.reservation = group.id  # S19: from now on the machine drains
+        turn.note(group.id, "machine reserved: waits until all lanes are empty")
+        return False
+    return _start(turn, job)
+
+
+def _start(turn: Turn, job: Job) -> bool:
+    """The job becomes RUNNING; a group that is not live becomes active with it (S16, B2)."""
+    group = turn.state.group_of(job)
+    if group is not None:
+        group = _open_window(turn, group)
+        turn.put_group(group, "job started", last_job_started=turn.now)
+    turn.move_job(
+        job,
+        JobState.PREPARING,
+        "lane granted",
+        running_at=turn.now,
+        attempt=job.attempt + 1,
+        prepare_tries=1,
+    )
+    turn.out.append(Prepare(job.id, job.attempt + 1, job.backend))
+    return True
+
+
+def _open_window(turn: Turn, group: Group) -> Group:
+    if group.live:
+        return group
+    machine = turn.state.machines[group.backend]
+    if machine.reservation == group.id:
+        machine.reservation = None
+    return turn.activate(group)
