@@ -37,15 +37,12 @@ class Refusal(StrEnum):
     NO_GROUP_ON_SIMULATOR = "no_group_on_simulator"  # S34
 
 
-# ---- changes
-# ----------------------------------------------------------------------------------------
+# -- changes
 
 
 @dataclass(frozen=True, slots=True)
 class PutJob:
-    """A job is new (`was` None) or has moved. The write is guarded by `was` and by the attempt it
-    had.
-    """
+    """A job is new (`was` None) or has moved. Its write is guarded by `was` and by the attempt."""
 
     job: Job
     was: JobState | None
@@ -55,7 +52,7 @@ class PutJob:
 
 @dataclass(frozen=True, slots=True)
 class PutGroup:
-    """A group is new (`was` None) or has changed; `was` equals its state if only a field changed."""
+    """A group is new (`was` None) or has changed; `was` equals its state if only a field did."""
 
     group: Group
     was: GroupState | None
@@ -109,8 +106,7 @@ class Note:
     text: str
 
 
-# ---- actions
-# ----------------------------------------------------------------------------------------
+# -- actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +169,7 @@ class ForgetGroup:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The request was refused and nothing changed. `limit` and `asked` are numbers for the message."""
+    """The request was refused; nothing changed. `limit` and `asked` are numbers for the message."""
 
     refusal: Refusal
     subject: str  #: id of the job or group that was asked for

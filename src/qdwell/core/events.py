@@ -24,8 +24,7 @@ class BackendMode(StrEnum):
     OFFLINE = "offline"  # refuses jobs; what runs goes on
 
 
-# ---- reports of stages (step 1 of C6)
-# -------------------------------------------------------------
+# -- reports of stages (step 1 of C6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +119,7 @@ Report = (
     | RunStopped
 )
 
-# ---- requests (step 2 of C6)
-# ------------------------------------------------------------------------
+# -- requests (step 2 of C6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +178,7 @@ class PutBackend:
 
 @dataclass(frozen=True, slots=True)
 class PutInstance:
-    """An instance appears or its plan changes. Allocations in milliseconds per window (Q8, I7-I9)."""
+    """An instance appears or its plan changes. Milliseconds of use per window (Q8, I7-I9)."""
 
     instance: str
     account: str

@@ -170,9 +170,9 @@ class SortedKeys:
         insort(self._sorted, key)
         self._key_of[key[3]] = key
 
-    def discard(self, id: str) -> None:
+    def discard(self, owner: str) -> None:
         """Remove if there."""
-        old = self._key_of.pop(id, None)
+        old = self._key_of.pop(owner, None)
         if old is not None:
             del self._sorted[bisect_left(self._sorted, old)]
 

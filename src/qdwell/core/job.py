@@ -48,9 +48,8 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 FINAL = frozenset(state for state, after in TRANSITIONS.items() if not after)
 RUNNING = frozenset(set(JobState) - FINAL - {_S.QUEUED})  # J4: what users see as Running
-BEFORE_QPU = frozenset(
-    {_S.QUEUED, _S.PREPARING, _S.READY}
-)  # what a session's end takes away (S27, S29)
+# What the end of a session takes away (S27, S29).
+BEFORE_QPU = frozenset({_S.QUEUED, _S.PREPARING, _S.READY})
 
 SERVER_WORDS: dict[JobState, str] = {
     _S.QUEUED: "Queued",

@@ -44,8 +44,7 @@ class Turn:
         self.touched: dict[str, None] = {}  #: instances whose demand or waiting changed
         self.retimed: dict[str, None] = {}  #: jobs and groups whose deadlines may have changed
 
-    # ---- jobs
-    # -----------------------------------------------------------------------------------------
+    # -- jobs
 
     def add_job(self, job: Job) -> None:
         """A job is accepted into the queue of its machine."""
@@ -137,8 +136,7 @@ class Turn:
         if job.group is not None:
             self.retimed[job.group] = None
 
-    # ---- the QPU
-    # ----------------------------------------------------------------------------------------
+    # -- the QPU
 
     def open_charge(self, job: Job) -> None:
         """A job-mode or batch job enters the QPU: its charge begins (U2, U3). A session's job has
@@ -207,7 +205,7 @@ class Turn:
         self.dirty[machine.name] = None
 
     def abort_run(self, job: Job, quantum_ms: int) -> None:
-        """A job in the QPU becomes final now; the lease ends when the stop is confirmed (J14, J20)."""
+        """A job in the QPU becomes final; the lease ends when the stop is confirmed (J14, J20)."""
         machine = self.state.machines[job.backend]
         assert job.executing_at is not None
         self.close_charge(job, job.executing_at + quantum_ms, True)
@@ -257,8 +255,7 @@ class Turn:
         )
         self.settle_group(job.group)
 
-    # ---- groups
-    # -------------------------------------------------------------------------------------------
+    # -- groups
 
     def add_group(self, group: Group) -> None:
         """A group is created (S2)."""
@@ -304,7 +301,7 @@ class Turn:
         self._put_charge(charge)
 
     def end_charge(self, group: Group, end: int) -> dict[str, Any]:
-        """Close the charge of a session's window; return the changes that this makes to the group."""
+        """Close the charge of a session's window; return what that changes in the group."""
         if group.charging_since is None:
             return {}
         charge = self._window_charge(group, end, True)

@@ -54,8 +54,7 @@ def _fill_simulator(turn: Turn, machine: Machine) -> None:
         _execute(turn, job, begun)
 
 
-# ---- the QPU (Q20)
-# ------------------------------------------------------------------------------------
+# -- the QPU, by Q20
 
 
 def next_for_qpu(state: State, machine: Machine) -> Job | None:
@@ -90,8 +89,7 @@ def _execute(turn: Turn, job: Job, at: int) -> Job:
     return new
 
 
-# ---- lanes (Q10)
-# --------------------------------------------------------------------------------------
+# -- lanes, by Q10
 
 
 def _grant_lane(turn: Turn, machine: Machine) -> bool:

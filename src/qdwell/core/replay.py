@@ -46,7 +46,7 @@ class _Due:
 
     at: int
     order: int
-    event: Event | None
+    event: Event
     job: str | None = None  #: whose stage ends; None for requests and confirmed stops
 
 
@@ -133,7 +133,7 @@ class Replay:
         events: list[Event] = []
         while self._due and self._due[0].at <= at:
             due = heapq.heappop(self._due)
-            if self._stale(due) or due.event is None:
+            if self._stale(due):
                 continue
             events.append(due.event)
             if due.job is not None:

@@ -61,7 +61,7 @@ def _submit(turn: Turn, job: Job) -> None:
 
 
 def _refusal(turn: Turn, job: Job) -> Refuse | None:
-    """J9: backend, then session, then pending limit, then instance policy; the first failure wins."""
+    """J9: backend, session, pending limit, instance policy, in this order; the first one wins."""
     state = turn.state
     machine = state.machines.get(job.backend)
     if machine is None:

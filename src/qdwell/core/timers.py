@@ -37,7 +37,7 @@ OF_INSTANCES = (Timer.SPEND, Timer.HOLD)
 
 
 def job_deadline(state: State, job: Job) -> int | None:
-    """When the job's limit strikes: quantum time on a machine, time since its start on a simulator."""
+    """When the job's limit strikes: quantum time, or on a simulator time since its start."""
     if job.executing_at is None:
         return None
     if not state.machines[job.backend].simulator and job.state is not JobState.EXECUTING:

@@ -46,7 +46,7 @@ class InstanceUsage:
 
 
 class Ledger:
-    """All instances' usage. Call `advance(now)` before asking, with `now` never running backwards."""
+    """All instances' usage. Call `advance(now)` before asking; `now` never runs backwards."""
 
     def __init__(self, window_ms: int) -> None:
         self.window_ms = window_ms
