@@ -65,10 +65,11 @@ def _receive(door: socket.socket) -> tuple[bytes, list[int]]:
 
 def _fork(door: socket.socket, role: dict[str, Any], fd: int) -> None:
     """Fork one worker and tell the server its process id, with a handle that cannot be mistaken."""
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         door.close()
-        _work(role, fd)
+        _work(role, fd, parent)
     os.close(fd)
     handles = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
     socket.send_fds(door, [json.dumps({"pid": pid}).encode() + b"\n"], handles)
@@ -76,11 +77,11 @@ def _fork(door: socket.socket, role: dict[str, Any], fd: int) -> None:
         os.close(handle)
 
 
-def _work(role: dict[str, Any], fd: int) -> NoReturn:
+def _work(role: dict[str, Any], fd: int, parent: int) -> NoReturn:
     """Be a worker, then leave without running the fork server's own cleanup."""
     code = 1
     try:
-        die_with_parent()
+        die_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         limit_resources()
         from qdwell.engine.child import serve  # noqa: PLC0415 - preloaded, so this is a lookup
@@ -96,12 +97,12 @@ def _work(role: dict[str, Any], fd: int) -> NoReturn:
         os._exit(code)
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Ask the kernel to kill this process when its parent dies, where it can (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # the parent died before the request was in place
-            os._exit(1)
+    if os.getppid() != parent:  # it died before the request was in place
+        os._exit(1)
 
 
 def limit_resources() -> None:

@@ -1,0 +1,270 @@
+"""Pools of workers. A task goes in; frames about it come back, or the news that its worker died.
+
+One class serves three uses. A machine has a pool of exactly one worker, which holds the device. A
+simulator has one of a few, since it has no queue but the computer has only so many cores (C5).
+Classical stages have one that grows as it is needed. The `Pool` protocol is all that the engine
+knows of them, so that classical work can move to other hosts later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Protocol
+
+import structlog
+
+from qdwell.engine.frames import Frame
+from qdwell.engine.workers import ForkServer, Worker
+from qdwell.errors import WorkerLost
+
+log = structlog.get_logger()
+
+FINAL_OPS = frozenset({"done", "failed"})  # after one of these a worker is free again
+BACKOFF_FIRST_S = 0.25  # after a worker that died before it was ready; doubles
+BACKOFF_MOST_S = 30.0
+
+
+class TaskState(Enum):
+    """Where a task is in its pool."""
+
+    WAITING = auto()
+    WORKING = auto()
+    STOPPING = auto()  # its worker is being killed
+    OVER = auto()
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """One piece of work for one worker.
+
+    `head` and `parts` go to the worker as they are. Of the three calls `on_begun` comes first, once
+    for each time that a worker takes it up; then frames, the last of them in `FINAL_OPS`; or else
+    `on_lost`, if the worker died, or `on_stopped`, if it was told to stop.
+    """
+
+    head: Mapping[str, Any]
+    parts: Sequence[bytes]
+    on_frame: Callable[[Frame], None]
+    on_lost: Callable[[], None]
+    on_begun: Callable[[], None] = lambda: None
+    on_stopped: Callable[[], None] = lambda: None
+    state: TaskState = TaskState.WAITING
+    worker: Worker | None = None
+
+
+class Pool(Protocol):
+    """Where tasks run."""
+
+    def submit(self, task: Task) -> None:
+        """Run it when there is a free worker; tasks start in the order they came."""
+        ...
+
+    def stop(self, task: Task, gentle_s: float | None = None) -> None:
+        """Stop it wherever it is; `on_stopped` follows, and nothing else of it.
+
+        `gentle_s`: ask the worker first, and kill it only if it goes on for longer than this.
+        """
+        ...
+
+    def idle(self) -> bool:
+        """Whether a task submitted now would be taken up now."""
+        ...
+
+    def tell(self, head: Mapping[str, Any]) -> None:
+        """Say something to every worker that there is; needs no answer."""
+        ...
+
+    async def close(self) -> None:
+        """End all workers."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Place:
+    """One place for a worker, kept when its worker is replaced."""
+
+    worker: Worker | None = None
+    ready: bool = False
+    task: Task | None = None
+    starting: bool = False
+    failures: int = 0
+
+
+@dataclass(eq=False)
+class LocalPool:
+    """Worker processes of this computer, replaced as they die.
+
+    Args:
+        server: forks them.
+        role: what a worker is told at its start.
+        size: most workers.
+        eager: workers that are there from the start and are replaced at once.
+        on_ready: called with the first frame of each worker, which describes what it holds.
+    """
+
+    server: ForkServer
+    role: Mapping[str, Any]
+    size: int = 1
+    eager: int = 1
+    on_ready: Callable[[Frame], None] = lambda _frame: None
+    on_unready: Callable[[str], None] = lambda _why: None
+    _places: list[_Place] = field(default_factory=list)
+    _waiting: deque[Task] = field(default_factory=deque)
+    _jobs: set[asyncio.Task[None] | asyncio.TimerHandle] = field(default_factory=set)
+    _closed: bool = False
+
+    def start(self) -> None:
+        """Fork the eager workers; returns before they are ready."""
+        while len(self._places) < self.eager:
+            self._add()
+
+    def submit(self, task: Task) -> None:
+        """See `Pool`."""
+        task.state = TaskState.WAITING
+        self._waiting.append(task)
+        self._feed()
+        if self._waiting and len(self._places) < self.size:
+            self._add()
+
+    def stop(self, task: Task, gentle_s: float | None = None) -> None:
+        """See `Pool`. A worker that is killed is replaced."""
+        if task.state is TaskState.WAITING:
+            self._waiting.remove(task)
+            task.state = TaskState.OVER
+            task.on_stopped()
+        elif task.state is TaskState.WORKING and task.worker is not None:
+            task.state = TaskState.STOPPING
+            if gentle_s is None:
+                self._kill(task)
+            else:
+                task.worker.send({"op": "stop"})
+                loop = asyncio.get_running_loop()
+                self._jobs.add(loop.call_later(gentle_s, self._kill, task))
+
+    def idle(self) -> bool:
+        """See `Pool`."""
+        return not self._waiting and any(p.ready and p.task is None for p in self._places)
+
+    def tell(self, head: Mapping[str, Any]) -> None:
+        """See `Pool`."""
+        for place in self._places:
+            if place.worker is not None:
+                place.worker.send(head)
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers there are, for operators and tests."""
+        return [place.worker.pid for place in self._places if place.worker is not None]
+
+    async def close(self) -> None:
+        """See `Pool`."""
+        self._closed = True
+        for job in self._jobs:
+            job.cancel()
+        for place in self._places:
+            if place.worker is not None:
+                place.worker.kill()
+        await asyncio.gather(
+            *(job for job in self._jobs if isinstance(job, asyncio.Task)), return_exceptions=True
+        )
+
+    # ---- inside
+
+    def _add(self) -> None:
+        place = _Place()
+        self._places.append(place)
+        self._fork(place)
+
+    def _fork(self, place: _Place) -> None:
+        place.starting = True
+        job = asyncio.get_running_loop().create_task(self._forked(place))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+
+    async def _forked(self, place: _Place) -> None:
+        try:
+            worker = await Worker.start(
+                self.server,
+                self.role,
+                lambda _worker, frame: self._heard(place, frame),
+                lambda worker: self._lost(place, worker),
+            )
+        except (WorkerLost, OSError) as error:
+            place.starting = False
+            self._retry(place, str(error))
+            return
+        place.starting = False
+        place.worker = worker
+        if self._closed:
+            worker.kill()
+
+    def _kill(self, task: Task) -> None:
+        """Kill the worker of a task that is being stopped, unless it has stopped by itself."""
+        for place in self._places:
+            if place.task is task and place.worker is not None:
+                place.ready = False  # whatever it still says, it gets no other task
+                place.worker.kill()
+
+    def _heard(self, place: _Place, frame: Frame) -> None:
+        if frame.op == "ready":
+            place.ready, place.failures = True, 0
+            self.on_ready(frame)
+        elif frame.op == "broken":
+            self.on_unready(str(frame.head.get("why", "")))
+        elif place.task is not None:
+            self._heard_of(place, place.task, frame)
+        self._feed()
+
+    def _heard_of(self, place: _Place, task: Task, frame: Frame) -> None:
+        stopping = task.state is TaskState.STOPPING
+        if stopping and not place.ready:
+            return  # it is being killed; its end is the news
+        if frame.op in FINAL_OPS:
+            place.task, task.worker, task.state = None, None, TaskState.OVER
+            if stopping:
+                task.on_stopped()
+        if not stopping:
+            task.on_frame(frame)
+
+    def _lost(self, place: _Place, worker: Worker) -> None:
+        was_ready, place.ready, place.worker = place.ready, False, None
+        task, place.task = place.task, None
+        if not self._closed:
+            log.warning("worker ended", pid=worker.pid, role=self.role.get("name"))
+            if was_ready:
+                self._fork(place)
+            else:
+                self._retry(place, "its process ended before it was ready")
+        if task is None:
+            return
+        stopping, task.state, task.worker = task.state is TaskState.STOPPING, TaskState.OVER, None
+        if stopping:
+            task.on_stopped()
+        elif not self._closed:
+            task.on_lost()
+
+    def _retry(self, place: _Place, why: str) -> None:
+        """Fork again after a pause that doubles, so that a broken device costs no core."""
+        if self._closed:
+            return
+        self.on_unready(why)
+        pause = min(BACKOFF_FIRST_S * 2**place.failures, BACKOFF_MOST_S)
+        place.failures += 1
+        log.error("worker did not start", role=self.role.get("name"), why=why, pause_s=pause)
+        self._jobs.add(asyncio.get_running_loop().call_later(pause, self._fork, place))
+
+    def _feed(self) -> None:
+        """Give waiting tasks to free workers."""
+        for place in self._places:
+            while self._waiting and place.ready and place.task is None:
+                self._hand(place, self._waiting.popleft())
+
+    def _hand(self, place: _Place, task: Task) -> None:
+        worker = place.worker
+        assert worker is not None
+        place.task, task.worker, task.state = task, worker, TaskState.WORKING
+        worker.send(task.head, task.parts)
+        task.on_begun()

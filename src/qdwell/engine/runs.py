@@ -1,0 +1,199 @@
+"""What the engine knows of work in progress, beside what the core knows.
+
+A `Run` is one attempt at a job. Small work is done *inline*: one message makes a device's process
+prepare, execute, and post-process, because a hop between processes would cost more than the work.
+The core must not notice. It is told the same reports in the same order, at the instants at which
+they were true; where the process was ahead of the core's grants, its milestones wait here until the
+core has granted what they need. So an inline run is invisible in states, charges, and stories, but
+costs one commit instead of three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qdwell.core.events import Event, JobExecuted, JobFailed, JobLost, JobPostprocessed, Report
+from qdwell.engine.frames import Frame
+from qdwell.engine.pools import Task
+from qdwell.store.records import JobFacts
+
+PREPARE, EXECUTE, POSTPROCESS = "prepare", "execute", "postprocess"
+STAGES = (PREPARE, EXECUTE, POSTPROCESS)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_TEXT_MOST = 10_000  # of a reason that a worker gives
+_LOST_CODE = 5203  # E28
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one report brings to be stored, by job; stored in the same commit as the report."""
+
+    facts: dict[str, JobFacts] = field(default_factory=dict)
+    results: dict[str, bytes] = field(default_factory=dict)
+    raw: dict[str, bytes] = field(default_factory=dict)
+    interim: list[tuple[str, int, bytes]] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.facts or self.results or self.raw or self.interim or self.logs)
+
+    def add(self, other: Findings) -> None:
+        """Take in another's; the later word wins, logs grow."""
+        self.facts.update(other.facts)
+        self.results.update(other.results)
+        self.raw.update(other.raw)
+        self.interim.extend(other.interim)
+        for job, text in other.logs.items():
+            self.logs[job] = self.logs.get(job, "") + text
+
+
+@dataclass(slots=True)
+class Milestone:
+    """A report that is true since `at`, and what it brings."""
+
+    at: int
+    report: Report
+    findings: Findings = field(default_factory=Findings)
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One attempt at a job. `over`: nothing it still says counts."""
+
+    job: str
+    attempt: int
+    backend: str
+    inline: bool = False
+    task: Task | None = None
+    started: set[str] = field(default_factory=set)  #: stages for which work was begun
+    granted: set[str] = field(default_factory=set)  #: stages that the core has asked for
+    milestones: dict[str, Milestone] = field(default_factory=dict)  #: by stage, not yet reported
+    prepared: bytes | None = None
+    raw: bytes | None = None
+    begun: bool = False  #: a simulator's pool has taken it up, and the core knows
+    preparing: bool = True
+    interim: int = 0  #: interim results so far
+    facts: JobFacts = field(default_factory=JobFacts)
+    log: list[tuple[str, str]] = field(default_factory=list)
+    over: bool = False
+
+    @property
+    def executed_ahead(self) -> bool:
+        """Whether the process has got past preparation."""
+        return not self.preparing
+
+    def take_facts(self, head: Mapping[str, Any]) -> None:
+        """Keep what a frame says about the job's size, as far as it is well formed."""
+        self.facts = facts_of(head, self.facts)
+        self.log += log_of(head)
+
+    def text(self, level: str | None, stamp: str) -> str:
+        """The lines of its log at `level` or above, and forget them."""
+        least = _rank(level or "WARNING")
+        lines = [f"{stamp} {lvl} {text}\n" for lvl, text in self.log if _rank(lvl) >= least]
+        self.log.clear()
+        return "".join(lines)
+
+
+def _rank(level: str) -> int:
+    return _LEVELS.index(level) if level in _LEVELS else _LEVELS.index("WARNING")
+
+
+# ---- frames are not trusted: each value is checked for its type ---------------------------------
+
+
+def facts_of(head: Mapping[str, Any], known: JobFacts) -> JobFacts:
+    """Facts in a frame's head, over those known."""
+    said = head.get("facts")
+    said = said if isinstance(said, dict) else {}
+    timings = dict(known.timings)
+    for stage, ns in _mapping(head.get("timings")).items():
+        if stage in STAGES and isinstance(ns, int):
+            timings[stage] = ns / 1e6
+    version = said.get("qiskit_version")
+    return JobFacts(
+        executions=_count(said.get("executions"), known.executions),
+        num_circuits=_count(said.get("num_circuits"), known.num_circuits),
+        num_qubits=_counts(said.get("num_qubits"), known.num_qubits),
+        circuit_depths=_counts(said.get("circuit_depths"), known.circuit_depths),
+        estimate_ms=_count(said.get("estimate_ms"), known.estimate_ms),
+        qiskit_version=version[:40] if isinstance(version, str) else known.qiskit_version,
+        timings=timings,
+    )
+
+
+def log_of(head: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Log lines in a frame's head: pairs of level and text."""
+    lines = head.get("log")
+    return [
+        (str(line[0]), str(line[1])[:_TEXT_MOST])
+        for line in (lines if isinstance(lines, list) else [])
+        if isinstance(line, list) and len(line) == 2
+    ]
+
+
+def quantum_ms(head: Mapping[str, Any]) -> int:
+    """Device time in a frame's head, rounded up to a whole millisecond, at least one."""
+    ns = _mapping(head.get("timings")).get(EXECUTE)
+    return max(1, -(-ns // 1_000_000)) if isinstance(ns, int) else 1
+
+
+def stage_ms(head: Mapping[str, Any], stage: str) -> int:
+    """How long a stage took, rounded down to whole milliseconds."""
+    ns = _mapping(head.get("timings")).get(stage)
+    return max(0, ns // 1_000_000) if isinstance(ns, int) else 0
+
+
+def failed_stage(frame: Frame) -> str:
+    """In which stage a "failed" frame failed."""
+    stage = frame.head.get("stage")
+    return stage if stage in STAGES else PREPARE
+
+
+def failure(run: Run, frame: Frame) -> JobFailed:
+    """The report that a "failed" frame makes."""
+    head = frame.head
+    code = head.get("code")
+    solution = head.get("solution")
+    return JobFailed(
+        run.job,
+        run.attempt,
+        code=code if isinstance(code, int) else _LOST_CODE,
+        reason=str(head.get("reason", "The job failed."))[:_TEXT_MOST],
+        solution=solution[:_TEXT_MOST] if isinstance(solution, str) else None,
+        system=bool(head.get("system", False)),
+    )
+
+
+def executed(run: Run, head: Mapping[str, Any]) -> JobExecuted:
+    """The report of an execution that went well."""
+    return JobExecuted(run.job, run.attempt, quantum_ms(head))
+
+
+def postprocessed(run: Run) -> JobPostprocessed:
+    """The report that the result is there."""
+    return JobPostprocessed(run.job, run.attempt)
+
+
+def lost(run: Run, *, repeatable: bool) -> JobLost:
+    """The report that its worker died."""
+    return JobLost(run.job, run.attempt, repeatable)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object, known: int | None) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 2**53 else known
+
+
+def _counts(value: object, known: tuple[int, ...]) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        return known
+    return tuple(each for each in value if isinstance(each, int) and 0 <= each < 2**53)
+
+
+AnyEvent = Event

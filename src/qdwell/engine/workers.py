@@ -1,0 +1,223 @@
+"""The server's side of its worker processes: the fork server's handle, and one worker's.
+
+A worker's socket is read by the event loop itself, with no thread between. Its closing is how the
+death of a worker is noticed, within a turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from qdwell.engine.frames import Decoder, Frame, encode
+from qdwell.errors import WorkerLost
+
+PRELOAD = (
+    "qdwell.engine.child",
+    "qdwell.programs",
+    "qdwell.executors",
+    "qdwell.wire.codec",
+    "qiskit.circuit.library",
+    "qiskit.primitives",
+    "qiskit.qpy",
+    "qiskit_aer",
+    "qiskit_aer.primitives",
+)
+#: What a worker may see of the environment. Secrets of the server are not among it; the prefix is
+#: for what the factory of a lab's own device needs.
+ENVIRONMENT = frozenset(
+    {"HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"}
+)
+ENVIRONMENT_PREFIX = "QDWELL_DEVICE_"
+_READ_BYTES = 1 << 18
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of workers: few names, bounded thread pools, no spinning threads."""
+    cores = str(os.cpu_count() or 1)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIX)
+    }
+    return {
+        **kept,
+        # Aer's OpenMP threads spin while they wait, and halve each other's speed on shared cores.
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": cores,
+        "RAYON_NUM_THREADS": cores,
+        "OPENBLAS_NUM_THREADS": "1",  # numpy starts these at import, and a fork must meet no thread
+        "QISKIT_IN_PARALLEL": "TRUE",  # no process pools inside of workers
+        # A worker's folder is not the server's, but it finds the same modules.
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+class ForkServer:
+    """Starts the fork server on first need, and asks it for workers; started again if it dies."""
+
+    def __init__(self, preload: Sequence[str] = PRELOAD) -> None:
+        self._preload = tuple(preload)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._door: socket.socket | None = None
+        self._lock = asyncio.Lock()
+
+    async def fork(self, role: Mapping[str, Any]) -> tuple[socket.socket, int, int | None]:
+        """A new worker of this role: our end of its socket, its pid, and its handle if there is one.
+
+        Raises:
+            WorkerLost: the fork server cannot be started.
+        """
+        async with self._lock:
+            return await asyncio.to_thread(self._fork, dict(role))
+
+    async def warm(self) -> None:
+        """Start it now, so that the first worker does not wait for imports."""
+        async with self._lock:
+            await asyncio.to_thread(self._ensure)
+
+    def close(self) -> None:
+        """End it; its workers end with it."""
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _fork(self, role: dict[str, Any]) -> tuple[socket.socket, int, int | None]:
+        ours, theirs = socket.socketpair()
+        try:
+            try:
+                reply, fds = self._ask(role, theirs)
+            except OSError:  # it has died: its workers with it; one new try
+                self.close()
+                reply, fds = self._ask(role, theirs)
+        except (OSError, ValueError) as error:
+            ours.close()
+            raise WorkerLost(f"the fork server does not answer: {error}") from error
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        return ours, int(reply["pid"]), fds[0] if fds else None
+
+    def _ask(self, role: dict[str, Any], theirs: socket.socket) -> tuple[dict[str, Any], list[int]]:
+        door = self._ensure()
+        socket.send_fds(door, [json.dumps(role).encode() + b"\n"], [theirs.fileno()])
+        return _answer(door)
+
+    def _ensure(self) -> socket.socket:
+        if self._door is None:
+            ours, theirs = socket.socketpair()
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "qdwell.engine.forkserver",
+                    str(theirs.fileno()),
+                    *self._preload,
+                ],
+                pass_fds=[theirs.fileno()],
+                env=worker_environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in the terminal is for the server alone
+            )
+            theirs.close()
+            self._door = ours
+            _answer(ours)
+        return self._door
+
+
+def _answer(door: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    line, fds = b"", []
+    while not line.endswith(b"\n"):
+        data, more, _flags, _address = socket.recv_fds(door, 65_536, 1)
+        if not data:
+            raise ConnectionError("it has ended")
+        line += data
+        fds += more
+    return json.loads(line), fds
+
+
+class Worker(asyncio.Protocol):
+    """One worker process. `on_frame` gets what it says; `on_lost` is called once, when it ends."""
+
+    def __init__(
+        self,
+        pid: int,
+        handle: int | None,
+        on_frame: Callable[[Worker, Frame], None],
+        on_lost: Callable[[Worker], None],
+    ) -> None:
+        self.pid = pid
+        self._handle = handle
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._decoder = Decoder()
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        server: ForkServer,
+        role: Mapping[str, Any],
+        on_frame: Callable[[Worker, Frame], None],
+        on_lost: Callable[[Worker], None],
+    ) -> Worker:
+        """Fork a worker and listen to it.
+
+        Raises:
+            WorkerLost: no process could be had.
+        """
+        sock, pid, handle = await server.fork(role)
+        worker = cls(pid, handle, on_frame, on_lost)
+        await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=sock)
+        return worker
+
+    def send(self, head: Mapping[str, Any], parts: Sequence[bytes] = ()) -> None:
+        """Queue one frame; a worker that has died drops it, and `on_lost` tells."""
+        if self._transport is not None:
+            self._transport.writelines(encode(head, parts))
+
+    def kill(self) -> None:
+        """End it at once; `on_lost` follows when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._handle is not None:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            elif self._transport is not None:
+                os.kill(self.pid, signal.SIGKILL)
+
+    # ---- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The loop listens now."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; hand on the frames that are whole."""
+        try:
+            for frame in self._decoder.feed(data):
+                self._on_frame(self, frame)
+        except WorkerLost:
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended, or nearly: its socket is closed."""
+        self._transport = None
+        self.kill()  # a process that closed its socket, but lives, is of no use
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+        self._on_lost(self)
