@@ -1,0 +1,206 @@
+"""The application: every route on one screen.
+
+The routes of the Runtime dialect are under `/api/v1`, and by `Edge` also under
+`/experimental/api/v1`, which is where the stock client is pointed. Token exchange, search, and
+catalog are beside them, at the addresses where that client expects them (wire-protocol 1, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qdwell import __version__
+from qdwell.api.admin import Admin
+from qdwell.api.auth import Auth
+from qdwell.api.backends import Backends
+from qdwell.api.discovery import Discovery
+from qdwell.api.docs import docs_page
+from qdwell.api.edge import HANDLERS, Edge, reply
+from qdwell.api.jobs import LIST_QUERY, Jobs
+from qdwell.api.parts import Parts
+from qdwell.api.sessions import Sessions
+from qdwell.api.submission import Submission
+from qdwell.api.usage import WORKLOAD_QUERY, UsageRoutes
+from qdwell.clock import Clock
+from qdwell.config import Config
+from qdwell.engine import Engine
+from qdwell.store import Store
+from qdwell.wire import messages as m
+
+BASE = "/api/v1"
+RUNTIME = "Runtime dialect"
+BESIDE = "Beside it, for the stock client"
+ADDED = "Added by qdwell"
+REPEATED = {"tags", "status"}
+_TEXT = {"schema": {"type": "string"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route, and what its description says of it."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Any]
+    answers: type[BaseModel] | str | None = None  #: a JSON model, or the media type of other text
+    takes: type[BaseModel] | None = None
+    query: tuple[str, ...] = ()
+    section: str = RUNTIME
+
+
+def routes(parts: Parts) -> list[Route]:
+    """All routes; those that are asked most come first, because the router looks in order."""
+    jobs, submission = Jobs(parts), Submission(parts)
+    sessions, backends = Sessions(parts), Backends(parts)
+    usage, discovery, admin = UsageRoutes(parts), Discovery(parts), Admin(parts)
+    job, session, backend = f"{BASE}/jobs", f"{BASE}/sessions", f"{BASE}/backends"
+    calibration = ("calibration_id",)
+    R = Route  # noqa: N806  so that the table keeps to one line for each route
+    return [
+        R("GET", f"{BASE}/instances/usage", usage.instance, m.Usage),
+        R("GET", f"{backend}/{{name}}/status", backends.status, m.BackendStatus),
+        R("POST", job, submission.create, m.Accepted, m.JobRequest),
+        R("GET", f"{job}/{{job_id}}", jobs.read, m.JobDocument, query=("exclude_params",)),
+        R("GET", f"{job}/{{job_id}}/results", jobs.results, "application/json"),
+        R("GET", job, jobs.list, m.JobList, query=LIST_QUERY),
+        R("DELETE", f"{job}/{{job_id}}", jobs.delete),
+        R("POST", f"{job}/{{job_id}}/cancel", jobs.cancel),
+        R("GET", f"{job}/{{job_id}}/logs", jobs.logs, "text/plain"),
+        R("GET", f"{job}/{{job_id}}/metrics", jobs.metrics, m.JobMetrics),
+        R("PUT", f"{job}/{{job_id}}/tags", jobs.put_tags, takes=m.TagsRequest),
+        R("GET", f"{job}/{{job_id}}/interim_results", jobs.interim_results, "application/json"),
+        R("POST", session, sessions.create, m.SessionDocument, m.SessionRequest),
+        R("GET", f"{session}/{{session_id}}", sessions.read, m.SessionDocument),
+        R("PATCH", f"{session}/{{session_id}}", sessions.change, takes=m.SessionChange),
+        R("DELETE", f"{session}/{{session_id}}/close", sessions.cancel),
+        R("GET", backend, backends.list, m.DeviceList),
+        R(
+            "GET",
+            f"{backend}/{{name}}/configuration",
+            backends.configuration,
+            "application/json",
+            query=calibration,
+        ),
+        R(
+            "GET",
+            f"{backend}/{{name}}/properties",
+            backends.properties,
+            "application/json",
+            query=(*calibration, "updated_before"),
+        ),
+        R("GET", f"{BASE}/usage", usage.classic, m.UsageByInstance),
+        R("GET", f"{BASE}/workloads", usage.workloads, m.WorkloadList, query=WORKLOAD_QUERY),
+        R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
+        R(
+            "PUT",
+            f"{BASE}/admin/backends/{{name}}",
+            admin.set_mode,
+            m.Device,
+            m.BackendModeRequest,
+            section=ADDED,
+        ),
+        R("POST", "/identity/token", parts.auth.exchange, m.Token, section=BESIDE),
+        R(
+            "POST",
+            "/v3/resources/search",
+            discovery.search,
+            m.SearchPage,
+            m.SearchRequest,
+            section=BESIDE,
+        ),
+        R("GET", "/catalog/{plan_id}", discovery.plan, m.CatalogEntry, section=BESIDE),
+        R("GET", "/healthz", health(parts), m.Health, section=ADDED),
+    ]
+
+
+def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI:
+    """Return the application. The engine must be started before requests arrive."""
+    parts = Parts(config, store, engine, clock, Auth(store, clock))
+    app = FastAPI(
+        title="qdwell",
+        version=__version__,
+        summary="A self-hosted quantum runtime.",
+        servers=[{"url": "/"}, {"url": "/experimental", "description": "for the stock client"}],
+        docs_url=None,  # the framework's page loads its scripts from a public server
+        redoc_url=None,
+        exception_handlers=HANDLERS,
+        redirect_slashes=False,
+        lifespan=_lifespan(parts),
+    )
+    for route in routes(parts):
+        _add(app, route)
+    app.add_api_route("/docs", docs_page(app), include_in_schema=False)
+    app.add_middleware(Edge, started_at=clock.now())
+    app.state.parts = parts
+    return app
+
+
+def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> Any:
+        yield
+        parts.closing.set()
+
+    return lifespan
+
+
+def _add(app: FastAPI, route: Route) -> None:
+    responses: dict[int | str, dict[str, Any]] = {"default": {"model": m.ErrorBody}}
+    if isinstance(route.answers, str):
+        responses[200] = {"content": {route.answers: _TEXT}}
+    elif route.answers is not None:
+        responses[200] = {"model": route.answers}
+    extra: dict[str, Any] = {}
+    if route.takes is not None:
+        schema = route.takes.model_json_schema()
+        extra["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    if route.query:
+        extra["parameters"] = [_parameter(name) for name in route.query]
+    app.add_api_route(
+        route.path,
+        route.endpoint,
+        methods=[route.method],
+        tags=[route.section],
+        summary=(route.endpoint.__doc__ or "").strip().split("\n")[0],
+        status_code=200 if route.answers is not None else 204,
+        response_model=None,
+        response_class=Response,
+        responses=responses,
+        operation_id=f"{route.method.lower()}_{route.path.strip('/').replace('/', '_')}",
+        openapi_extra=extra or None,
+    )
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if name in REPEATED:
+        schema = {"type": "array", "items": schema}
+    return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
+def health(parts: Parts) -> Callable[[Request], Any]:
+    """Return the route that tells whether the server is ready."""
+
+    async def healthz(request: Request) -> Response:
+        """Tell whether the server is ready: 200 when every backend is, 503 until then."""
+        views = parts.engine.backends()
+        ready = all(view.ready for view in views) and not parts.closing.is_set()
+        body = {
+            "status": "ok" if ready else "starting",
+            "version": __version__,
+            "backends": {view.name: "ready" if view.ready else "starting" for view in views},
+        }
+        return reply(body, 200 if ready else 503)
+
+    return healthz

@@ -1,0 +1,197 @@
+"""Who is asking: the exchange of an API token for an access token, and its check on each request.
+
+The stock client posts its API token to `/identity/token` and sends the access token that it gets as
+`Authorization: Bearer`. The access token is a JWT with integer `iat` and `exp`, signed with a key
+that only our store has, and it speaks for one user. `Service-CRN` names the instance that a request
+acts in: by CRN, or by the instance's name, as clients without discovery send it. It must belong to
+the user; one that does not is answered alike whether it exists or not.
+
+The client never checks the signature; we do, on each request. A token that was found good is
+remembered until it expires, so that a hot request pays a dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+import jwt
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qdwell.api.body import read_body
+from qdwell.api.edge import reply
+from qdwell.clock import Clock
+from qdwell.errors import BadInput, NotAllowed, NotAuthenticated
+from qdwell.store import Store, accounts
+
+TOKEN_SECONDS = 3_600  # the stock client renews at 80 % of it, in the foreground
+BODY_BYTES_MAX = 16_384  # a form with a key
+GRANT = "urn:ibm:params:oauth:grant-type:apikey"
+ALGORITHM = "HS256"
+ISSUER = "qdwell"
+REMEMBERED = 10_000  # access tokens found good
+FIRST_VERSION = "2024-01-01"  # the first IBM-API-Version
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, in which instance, and with which client."""
+
+    user_id: str
+    account_id: str
+    instance: accounts.Instance
+    owner: accounts.Owner
+
+
+class Auth:
+    """Checks tokens against the store."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._key = accounts.signing_key(store)
+        self._good: OrderedDict[str, tuple[accounts.Owner, int]] = OrderedDict()
+
+    # ---- the exchange ---------------------------------------------------------------------------
+
+    async def exchange(self, request: Request) -> Response:
+        """Give an access token for an API token (wire-protocol 3.1)."""
+        body = await read_body(request, BODY_BYTES_MAX)
+        try:
+            form = parse_qs(body.decode("ascii"), max_num_fields=20)
+        except (UnicodeDecodeError, ValueError):
+            raise BadInput("The body is not a form.") from None
+        if form.get("grant_type", [GRANT]) != [GRANT]:
+            raise BadInput(f"grant_type must be {GRANT}.", field="grant_type")
+        token = form.get("apikey", [""])[0]
+        if not token:
+            raise BadInput("Field 'apikey' is missing.", field="apikey")
+        owner = await asyncio.to_thread(accounts.token_owner, self._store, token)
+        if owner is None:
+            raise NotAuthenticated("Unknown API token.")
+        issued = self._clock.now() // 1000
+        expires = issued + TOKEN_SECONDS
+        access = jwt.encode(
+            {"iss": ISSUER, "sub": owner.user_id, "iat": issued, "exp": expires},
+            self._key,
+            algorithm=ALGORITHM,
+        )
+        self._remember(access, owner, expires * 1000)
+        return reply(
+            {
+                "access_token": access,
+                "refresh_token": "not_supported",
+                "token_type": "Bearer",
+                "expires_in": TOKEN_SECONDS,
+                "expiration": expires,
+                "scope": "ibm openid",
+            }
+        )
+
+    # ---- each request ---------------------------------------------------------------------------
+
+    async def owner(self, request: Request) -> accounts.Owner:
+        """Return the user whose access token the request carries.
+
+        Raises:
+            NotAuthenticated: there is none, or it is not one of ours, or it has expired.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "apikey":
+            raise NotAuthenticated(
+                "API tokens are not accepted here; the client did not exchange its token.",
+                solution="Set IAM_URL to this server; `qdwell env` prints it.",
+            )
+        if scheme.lower() != "bearer" or not token:
+            raise NotAuthenticated("No access token.")
+        known = self._good.get(token)
+        if known is not None and known[1] > self._clock.now():
+            return known[0]
+        user_id, expires_at = self._verify(token)
+        owner = await asyncio.to_thread(accounts.user_owner, self._store, user_id)
+        if owner is None:
+            raise NotAuthenticated("The user of this access token is no more.")
+        self._remember(token, owner, expires_at)
+        return owner
+
+    async def caller(self, request: Request) -> Caller:
+        """Return who asks, and in which of their instances.
+
+        Raises:
+            NotAuthenticated: see `owner`.
+            NotAllowed: the instance is not one of the user's.
+            BadInput: no instance is named, and the user has several.
+        """
+        owner = await self.owner(request)
+        named = request.headers.get("service-crn", "")
+        instance = _choose(owner, named)
+        if instance is None and named:
+            # It may have been made after the token was checked, by a command in another process.
+            owner = await self._read_again(request, owner)
+            instance = _choose(owner, named)
+        if instance is None:
+            if not named:
+                raise BadInput(
+                    "No instance is named.",
+                    field="Service-CRN",
+                    solution="Send the header Service-CRN with an instance of yours.",
+                )
+            raise NotAllowed()
+        return Caller(owner.user_id, owner.account_id, instance, owner)
+
+    async def _read_again(self, request: Request, owner: accounts.Owner) -> accounts.Owner:
+        fresh = await asyncio.to_thread(accounts.user_owner, self._store, owner.user_id)
+        if fresh is None:
+            raise NotAuthenticated("The user of this access token is no more.")
+        token = request.headers.get("authorization", "").partition(" ")[2]
+        known = self._good.get(token)
+        if known is not None:
+            self._remember(token, fresh, known[1])
+        return fresh
+
+    def _verify(self, token: str) -> tuple[str, int]:
+        """Return the user and the end of an access token whose signature is ours."""
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                # Times are checked against our own clock, below.
+                options={
+                    "require": ["exp", "iat", "sub"],
+                    "verify_exp": False,
+                    "verify_iat": False,
+                },
+            )
+        except jwt.PyJWTError:
+            raise NotAuthenticated("The access token is not one of this server's.") from None
+        expires_at = int(claims["exp"]) * 1000
+        if expires_at <= self._clock.now():
+            raise NotAuthenticated("The access token has expired.")
+        return str(claims["sub"]), expires_at
+
+    def _remember(self, token: str, owner: accounts.Owner, expires_at: int) -> None:
+        self._good[token] = (owner, expires_at)
+        self._good.move_to_end(token)
+        if len(self._good) > REMEMBERED:
+            self._good.popitem(last=False)
+
+
+def _choose(owner: accounts.Owner, named: str) -> accounts.Instance | None:
+    if not named:
+        return owner.instances[0] if len(owner.instances) == 1 else None
+    for instance in owner.instances:
+        if named in (instance.crn, instance.name):
+            return instance
+    return None
+
+
+def api_version(headers: Mapping[str, str]) -> str | None:
+    """The dialect that the client speaks, such as 2026-04-15, or None for the oldest."""
+    version = headers.get("ibm-api-version", "")
+    return version if version >= FIRST_VERSION else None

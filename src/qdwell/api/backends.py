@@ -1,0 +1,105 @@
+"""Backends: the list, and what their processes said of themselves, all from memory.
+
+A backend that has further names is shown under each of them, so that a client finds it by any.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qdwell.api.auth import api_version
+from qdwell.api.body import Query
+from qdwell.api.edge import JsonBytes, reply
+from qdwell.api.parts import Parts
+from qdwell.engine import BackendView
+from qdwell.errors import UnknownBackend
+
+OBJECTS_FROM = "2025-05-01"  # wire-protocol 5.1: names before, objects from then on
+STATUS_ACTIVE = "active"  # any other word on an operational backend makes the client warn (I12)
+
+
+class Backends:
+    """What users see of the machines."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._renamed: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+
+    async def list(self, request: Request) -> Response:
+        """List the backends: as objects, or as names for older clients."""
+        await self._parts.caller(request)
+        Query(request, ("include_mocks", "provider", "instance"))
+        entries = [
+            device_entry(view, name)
+            for view in self._parts.engine.backends()
+            for name in (view.name, *view.aliases)
+        ]
+        if (api_version(request.headers) or "") >= OBJECTS_FROM:
+            return reply({"devices": entries})
+        return reply({"devices": [entry["name"] for entry in entries]})
+
+    async def configuration(self, request: Request, name: str) -> Response:
+        """What the backend is."""
+        view = await self._view(request, name, ("calibration_id",))
+        if name == view.name:
+            return JsonBytes(view.configuration)
+        return JsonBytes(self._under(name, view))
+
+    async def properties(self, request: Request, name: str) -> Response:
+        """How well it works; `{}` if nothing is known, as of ideal simulators."""
+        view = await self._view(request, name, ("calibration_id", "updated_before"))
+        # One calibration is known, today's; the client asks for older ones only to show them.
+        return JsonBytes(view.properties if view.properties is not None else b"{}")
+
+    async def status(self, request: Request, name: str) -> Response:
+        """Whether it works, and how long its queue is. Asked before every submission."""
+        view = await self._view(request, name, ())
+        return reply(status_document(view))
+
+    async def _view(self, request: Request, name: str, query: tuple[str, ...]) -> BackendView:
+        await self._parts.caller(request)
+        Query(request, query)
+        view = self._parts.engine.backend(name)
+        if view is None:
+            raise UnknownBackend(name, on_resource=True)
+        return view
+
+    def _under(self, name: str, view: BackendView) -> bytes:
+        """The configuration under another name, so that the client's object has that name."""
+        kept = self._renamed.get((view.name, name))
+        if kept is None or kept[0] is not view.configuration:
+            document = orjson.loads(view.configuration) | {"backend_name": name}
+            kept = (view.configuration, orjson.dumps(document))
+            self._renamed[view.name, name] = kept
+        return kept[1]
+
+
+def device_entry(view: BackendView, name: str) -> dict[str, Any]:
+    """One entry of the list (wire-protocol 5.1)."""
+    status: dict[str, str] = {"name": view.mode.value}
+    if view.mode_reason:
+        status["reason"] = view.mode_reason
+    return {
+        **view.entry,
+        "name": name,
+        "status": status,
+        "queue_length": view.queue_length,
+        "qubits": view.qubits,
+        "is_simulator": view.simulator,
+    }
+
+
+def status_document(view: BackendView) -> dict[str, Any]:
+    """State of a backend (wire-protocol 5.4, I10)."""
+    online = view.mode.value == "online"
+    return {
+        "state": view.mode.value != "offline",
+        "status": STATUS_ACTIVE if online else (view.mode_reason or view.mode.value),
+        "message": view.mode_reason,
+        "length_queue": view.queue_length,
+        "backend_version": view.version,
+    }

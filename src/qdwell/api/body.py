@@ -1,0 +1,198 @@
+"""Reads a request: its body within limits, its JSON, its query; every fault is a named 400.
+
+Nothing hostile is opened here. A body is refused as soon as it is too long, before it is read to
+the end; JSON is parsed by a parser that cannot be driven into deep recursion; circuits and arrays
+inside stay opaque text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from qdwell.clock import parse_iso
+from qdwell.errors import BadInput, BodyTooLarge
+
+BIG_BYTES = 262_144  # beyond this, parsing would hold up the loop: it goes to a thread
+
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_TO_ROUND = bytes.maketrans(b"[{]}", b"(())")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """Return the body, of at most `most` bytes.
+
+    Raises:
+        BodyTooLarge: it is longer, or says that it will be.
+        BadInput: it is compressed.
+    """
+    headers = request.headers
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise BodyTooLarge(most)
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise BadInput("Compressed bodies are not accepted.", field="Content-Encoding")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise BodyTooLarge(most)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def in_proportion(size: int, work: Callable[..., T], *args: Any) -> T:
+    """Do the work here if it is small, in a thread if it is so big that others would wait."""
+    if size < BIG_BYTES:
+        return work(*args)
+    return await asyncio.to_thread(work, *args)
+
+
+def parse_json(body: bytes, depth_max: int) -> Any:
+    """Return the value of a JSON text.
+
+    NaN and Infinity are taken as Python writes them, because the stock client sends them so.
+
+    Raises:
+        BadInput: it is not JSON, or nested deeper than `depth_max`.
+    """
+    if not body:
+        raise BadInput("The body is empty; a JSON object is needed.")
+    if nested_deeper(body, depth_max):
+        raise BadInput(f"The body is nested deeper than {depth_max} levels.")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise BadInput(f"The body is not valid JSON: {error}.") from None
+
+
+def nested_deeper(body: bytes, depth_max: int) -> bool:
+    """Whether brackets outside strings nest deeper than `depth_max`.
+
+    Each round takes away the innermost level of all pairs at once, so the cost is linear in the
+    body for any shape. Unbalanced brackets are left to the parser.
+    """
+    brackets = _STRINGS.sub(b"", body).translate(_TO_ROUND, _NOT_BRACKETS)
+    for _ in range(depth_max):
+        shorter = brackets.replace(b"()", b"")
+        if len(shorter) == len(brackets):
+            return False
+        brackets = shorter
+    return b"()" in brackets
+
+
+def dump_json(value: Any, source: bytes) -> bytes:
+    """Return the JSON text of a value that was parsed from `source`."""
+    if b"NaN" in source or b"Infinity" in source:
+        return json.dumps(value).encode()  # the fast writer would turn these into null
+    try:
+        return orjson.dumps(value)
+    except (orjson.JSONEncodeError, TypeError):  # integers beyond 64 bits
+        return json.dumps(value).encode()
+
+
+def check(model: type[M], value: Any) -> M:
+    """Return the value as a message.
+
+    Raises:
+        BadInput: names the first offending field, and what is accepted there.
+    """
+    if not isinstance(value, dict):
+        raise BadInput("The body must be a JSON object.")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise _as_bad_input(model, first) from None
+
+
+def _as_bad_input(model: type[BaseModel], fault: Any) -> BadInput:
+    field = ".".join(str(part) for part in fault["loc"]) or None
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(sorted(model.model_fields))
+        return BadInput(f"Unknown field {field!r}.", field=field, solution=f"Fields here: {known}.")
+    if fault["type"] == "missing":
+        return BadInput(f"Field {field!r} is missing.", field=field)
+    return BadInput(f"Field {field!r}: {fault['msg']}.", field=field)
+
+
+async def read_message(request: Request, model: type[M], most: int, depth_max: int) -> M:
+    """Read the body as a message of this type."""
+    return check(model, parse_json(await read_body(request, most), depth_max))
+
+
+class Query:
+    """The query of a request, read strictly: a name that means nothing is refused, because a
+    mistyped filter would silently match everything."""
+
+    def __init__(self, request: Request, known: Iterable[str]) -> None:
+        self._params = request.query_params
+        names = frozenset(known)
+        for name in self._params:
+            if name not in names:
+                raise BadInput(
+                    f"Unknown query parameter {name!r}.",
+                    field=name,
+                    solution=f"Known here: {', '.join(sorted(names))}.",
+                )
+
+    def text(self, name: str) -> str | None:
+        """The last value, or None if it is absent or empty."""
+        return self._params.get(name) or None
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a repeated name."""
+        return [value for value in self._params.getlist(name) if value]
+
+    def flag(self, name: str) -> bool | None:
+        """A truth value, or None if absent."""
+        text = self._params.get(name)
+        if text is None or text == "":
+            return None
+        if text.lower() in ("true", "1"):
+            return True
+        if text.lower() in ("false", "0"):
+            return False
+        raise BadInput(f"{name} must be true or false, not {text!r}.", field=name)
+
+    def instant(self, name: str) -> int | None:
+        """An ISO-8601 instant in milliseconds, or None if absent."""
+        text = self._params.get(name)
+        if not text:
+            return None
+        try:
+            # A `+` of an offset that was not escaped arrives as a space.
+            return parse_iso(re.sub(r" (\d\d:?\d\d)$", r"+\1", text))
+        except (ValueError, OverflowError):
+            raise BadInput(
+                f"{name} must be a time such as 2026-11-21T07:00:00Z, not {text!r}.", field=name
+            ) from None
+
+    def page(self, name: str, default: int, most: int, least: int = 1) -> int:
+        """A number of a page; one that is out of range silently is the default (J27)."""
+        text = self._params.get(name, "")
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
+        return number if least <= number <= most else default
+
+    def choice(self, name: str, choices: Iterable[str]) -> str | None:
+        """One of the words, or None if absent."""
+        text = self.text(name)
+        words = list(choices)
+        if text is not None and text not in words:
+            raise BadInput(f"{name} must be one of {', '.join(words)}, not {text!r}.", field=name)
+        return text

@@ -1,0 +1,174 @@
+"""Turns records into the documents of the wire: jobs (J33), metrics (J34), sessions (S36).
+
+Fields without a value are left out, except where the tables of the semantics say null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from qdwell.api.auth import FIRST_VERSION
+from qdwell.clock import iso
+from qdwell.core.group import REPORTED, Group, Mode
+from qdwell.core.job import (
+    CODE_RAN_TOO_LONG,
+    SERVER_WORDS,
+    Job,
+    JobState,
+)
+from qdwell.engine import Forecast
+from qdwell.store import JobRow
+
+STATUS_RAN_TOO_LONG = "Cancelled - Ran too long"
+_CLIENT = re.compile(r"qiskit_ibm_runtime-(\d+)\.(\d+)")
+CODE_FROM = (0, 26)  # clients before it want no `reason_code` beside "Ran too long" (J16)
+
+
+def seconds(ms: int) -> int | float:
+    """Milliseconds as seconds, exactly: a whole number where it is one."""
+    whole, rest = divmod(ms, 1000)
+    return whole if rest == 0 else ms / 1000
+
+
+def seconds_up(ms: int) -> int:
+    """Milliseconds as billed seconds: whole, rounded up."""
+    return -(-ms // 1000)
+
+
+def optional_iso(at: int | None) -> str | None:
+    """An instant as the wire shows it, or None."""
+    return None if at is None else iso(at)
+
+
+def knows_codes(headers: Mapping[str, str]) -> bool:
+    """Whether the client reads `reason_code` as 0.26 and later do (J16)."""
+    if headers.get("ibm-api-version", "") >= FIRST_VERSION:
+        return True
+    match = _CLIENT.search(headers.get("x-qx-client-application", ""))
+    return match is not None and (int(match[1]), int(match[2])) >= CODE_FROM
+
+
+def ran_too_long(job: Job) -> bool:
+    """Whether it was cancelled because its time was over (J14)."""
+    return job.state is JobState.CANCELLED and job.code == CODE_RAN_TOO_LONG
+
+
+def job_document(row: JobRow, *, with_codes: bool, params: bytes | None) -> dict[str, Any]:
+    """A job (J33). `params` are the raw bytes to show, None for none."""
+    job, details = row.job, row.details
+    word = SERVER_WORDS[job.state]
+    state: dict[str, Any] = {"status": word}
+    if job.reason is not None:
+        state["reason"] = job.reason
+    if job.code is not None:
+        state["reasonCode"] = job.code
+        if with_codes:
+            state["reason_code"] = job.code
+    if job.solution is not None:
+        state["reason_solution"] = job.solution
+    document: dict[str, Any] = {
+        "id": job.id,
+        "backend": job.backend,
+        "state": state,
+        "status": STATUS_RAN_TOO_LONG if ran_too_long(job) else word,
+        "program": {"id": details.program_id},
+        "created": iso(job.created),
+        "tags": list(details.tags),
+        "user_id": details.user_id,
+        "usage": {
+            "seconds": seconds_up(job.quantum_ms),
+            "quantum_seconds": seconds(job.quantum_ms),
+        },
+    }
+    if params is not None:
+        document["params"] = orjson.Fragment(params)
+    if job.limit_asked:
+        document["cost"] = job.limit_ms // 1000
+    if job.group is not None:
+        document["session_id"] = job.group
+    if details.private:
+        document["private"] = True
+    for name in ("runtime", "calibration_id", "log_level"):
+        value = getattr(details, name)
+        if value is not None:
+            document[name] = value
+    estimate = row.facts.estimate_ms if row.facts else job.estimate_ms
+    if estimate:
+        document["estimated_running_time_seconds"] = seconds(estimate)
+    return document
+
+
+def metrics_document(
+    row: JobRow, forecast: Forecast | None, provider_position: int | None
+) -> dict[str, Any]:
+    """Metrics of a job (J34). The forecast is that of a Queued job."""
+    job, facts = row.job, row.facts
+    queued = job.state is JobState.QUEUED
+    live = forecast if queued else None
+    quantum = seconds(job.quantum_ms)
+    billed = seconds_up(job.quantum_ms)
+    document: dict[str, Any] = {
+        "timestamps": {
+            "created": iso(job.created),
+            "running": optional_iso(job.running_at),
+            "finished": optional_iso(job.finished_at),
+        },
+        "usage": {
+            "quantum_seconds": quantum,
+            "seconds": billed,
+            "qpu_charge_time_seconds": billed,
+            "status": "complete" if job.final else "pending",
+        },
+        "bss": {"seconds": billed},
+        "circuits_execution_time_ns": job.quantum_ms * 1_000_000,
+        # The last value of a forecast that has come true is what happened.
+        "estimated_start_time": optional_iso(live.start_at if live else job.running_at),
+        "estimated_completion_time": optional_iso(live.end_at if live else job.finished_at),
+        "position_in_queue": live.position if live else None,
+        "position_in_provider": provider_position if live else None,
+        "caller": row.details.caller or "",
+    }
+    if facts is not None:
+        document |= {
+            "executions": facts.executions,
+            "num_circuits": facts.num_circuits,
+            "num_qubits": list(facts.num_qubits),
+            "circuit_depths": list(facts.circuit_depths),
+            "qiskit_version": facts.qiskit_version,
+        }
+    return document
+
+
+def session_document(group: Group, now: int, history: list[tuple[str, int]]) -> dict[str, Any]:
+    """A session or batch (S36), with the history of its reported states (S11)."""
+    usage = group.usage_at(now)
+    most = group.max_ttl_ms
+    active = group.active_ttl_ms if group.active_ttl_ms is not None else most
+    return {
+        "id": group.id,
+        "backend_name": group.backend,
+        "mode": group.mode.value,
+        "instance": group.instance,
+        "state": REPORTED[group.state],
+        "accepting_jobs": group.accepting,
+        "interactive_ttl": group.interactive_ttl_ms // 1000,
+        "max_ttl": None if most is None else most // 1000,
+        "active_ttl": None if active is None else active // 1000,
+        "created": iso(group.created),
+        "started_at": optional_iso(group.started_at),
+        "activated_at": optional_iso(group.activated_at),
+        "last_job_started": optional_iso(group.last_job_started),
+        "last_job_completed": optional_iso(group.last_job_completed),
+        "closed_at": optional_iso(group.closed_at),
+        "elapsed_time": None if usage is None else seconds(usage),
+        "timestamps": [{"status": word, "timestamp": iso(at)} for word, at in history],
+    }
+
+
+def mode_word(mode: Mode) -> str:
+    """The mode of a group as plans and workloads name it."""
+    return "session" if mode is Mode.SESSION else "batch"

@@ -1,0 +1,164 @@
+"""The edge of the application: what every answer has in common.
+
+`Edge` wraps all routes. It gives each request a trace id, which is in the header `uber-trace-id` of
+the answer (the stock client shows the bare message only if that header is there) and in our log.
+It serves the same routes under `/experimental/api/v1`, because the stock client leaves a URL alone
+only if it contains that word. And it is the last to catch: what nobody expected is logged with its
+trace id and answered as E29, never with a traceback.
+
+Error bodies have two shapes at once: `errors` and `trace` as the current service writes them, and
+`error`, which the stock client reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import orjson
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qdwell.errors import (
+    Internal,
+    MethodNotAllowed,
+    QdwellError,
+    RequestError,
+    StoreUnavailable,
+    TooManyRequests,
+    UnknownRoute,
+)
+
+EXPERIMENTAL = "/experimental"
+_TRACE = "qdwell.trace"
+
+log = structlog.get_logger("qdwell.api")
+
+
+class JsonBytes(Response):
+    """An answer whose JSON bytes are ready."""
+
+    media_type = "application/json"
+
+
+def reply(value: Any, status: int = 200) -> Response:
+    """Answer with a value as JSON."""
+    return JsonBytes(orjson.dumps(value), status)
+
+
+def no_content() -> Response:
+    """Answer 204."""
+    return Response(status_code=204)
+
+
+def not_found(message: str, solution: str) -> RequestError:
+    """An error for something that is missing without being an unknown id, such as absent logs."""
+    error = RequestError(message, solution=solution)
+    error.status = 404
+    error.code = "not_found"
+    return error
+
+
+class Edge:
+    """The ASGI application around all routes."""
+
+    def __init__(self, app: ASGIApp, started_at: int) -> None:
+        self.app = app
+        self._traces = (f"{started_at:x}-{n:x}" for n in itertools.count(1))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        trace = next(self._traces)
+        scope[_TRACE] = trace
+        if scope["path"].startswith(EXPERIMENTAL + "/"):
+            scope["path"] = scope["path"][len(EXPERIMENTAL) :]
+            scope["raw_path"] = scope["path"].encode()
+        header = (b"uber-trace-id", trace.encode())
+        begun = False
+
+        async def traced(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, traced)
+        except Exception as error:
+            log.exception("request failed", trace=trace, path=scope["path"])
+            if begun:
+                raise
+            await error_response(trace, unexpected(error, trace))(scope, receive, traced)
+
+
+def unexpected(error: Exception, trace: str) -> RequestError:
+    """The answer to an error that no route meant to give."""
+    answer = Internal(trace)
+    if isinstance(error, StoreUnavailable):
+        # Nothing was committed, so the client's own repetition of the request is right.
+        answer.status = 503
+    return answer
+
+
+def error_response(trace: str, error: RequestError) -> Response:
+    """Both shapes of an error."""
+    item: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "solution": error.solution,
+        "more_info": "/docs",
+    }
+    if error.field is not None:
+        item["field"] = error.field
+    shown = f"{error.message} {error.solution}".strip()
+    body = {
+        "errors": [item],
+        "trace": trace,
+        "error": {"message": shown, "code": error.code},
+    }
+    headers = {}
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JsonBytes(orjson.dumps(body), error.status, headers=headers)
+
+
+async def on_request_error(request: Request, error: Exception) -> Response:
+    """Answer an error that was raised on purpose."""
+    trace = request.scope[_TRACE]
+    if not isinstance(error, RequestError):
+        log.error("unexpected error", trace=trace, error=repr(error))
+        error = unexpected(error, trace)
+    if error.status >= 500:
+        log.error("server error", trace=trace, path=request.url.path, message=error.message)
+    return error_response(trace, error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Answer what the router itself refuses: an unknown path or method."""
+    path = request.url.path
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    answer: RequestError
+    if status == 405:
+        answer = MethodNotAllowed(request.method, path)
+    elif status == 404:
+        answer = UnknownRoute(path)
+    else:
+        answer = RequestError(str(getattr(error, "detail", error)))
+        answer.status = status
+    return error_response(request.scope[_TRACE], answer)
+
+
+HANDLERS: dict[Any, Any] = {
+    RequestError: on_request_error,
+    QdwellError: on_request_error,
+    HTTPException: on_http_exception,
+}

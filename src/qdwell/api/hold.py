@@ -1,0 +1,62 @@
+"""When a status request is held, and for how long.
+
+The stock client asks for the state of a job at fixed intervals, 0.1 s in a session and 0.5 s
+outside. A job that takes milliseconds would cost its user the whole interval. So the answer to
+such a request waits until the job is final, within a bound. But `job.status()` is the same request,
+and it must not hang when nothing is about to change. The rule:
+
+* a job that is final, or waits behind others for its turn, is answered at once;
+* a *young* job, accepted a moment ago and already at work, is held until it is no longer young: a
+  small job ends within that time, so the very first question is answered with the end;
+* a job at work whose state is asked for *in a loop* is held a little longer each time: whoever asked
+  a moment ago asks again anyway, so nothing is lost by answering at the moment of the change;
+* everything else is answered at once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from qdwell.core.job import Job, JobState
+
+YOUNG_MS = 1_000  # a session iteration of a small problem ends well within a second
+LOOP_MS = 2_000  # bounds how old a progress display can get
+LOOP_GAP_MS = 700  # the stock client asks again after 100 or 500 ms
+REMEMBERED = 10_000  # jobs whose last answer is remembered
+
+
+def hold_ms(job: Job, now: int, answered_at: int | None, bound_ms: int) -> int:
+    """How many milliseconds to hold a request for the state of this job; 0 is at once.
+
+    Args:
+        job: the job as it is now.
+        now: the present instant.
+        answered_at: when the last such request for this job was answered, if that is known.
+        bound_ms: the longest hold that the operator allows; 0 switches holding off.
+    """
+    if job.final or job.state is JobState.QUEUED:
+        return 0
+    young = max(0, job.created + YOUNG_MS - now)
+    looped = answered_at is not None and now - answered_at <= LOOP_GAP_MS
+    return min(bound_ms, max(young, LOOP_MS if looped else 0))
+
+
+class LastAnswers:
+    """When the state of a job was last told; the newest few thousand are remembered."""
+
+    def __init__(self) -> None:
+        self._at: OrderedDict[str, int] = OrderedDict()
+
+    def get(self, job_id: str) -> int | None:
+        """When it was last told, or None."""
+        return self._at.get(job_id)
+
+    def told(self, job_id: str, now: int, *, final: bool) -> None:
+        """Note an answer; of a final job nothing needs to be remembered."""
+        if final:
+            self._at.pop(job_id, None)
+            return
+        self._at[job_id] = now
+        self._at.move_to_end(job_id)
+        if len(self._at) > REMEMBERED:
+            self._at.popitem(last=False)

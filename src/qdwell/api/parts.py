@@ -1,0 +1,44 @@
+"""What every group of routes is given."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from qdwell.api.auth import Auth, Caller
+from qdwell.clock import Clock
+from qdwell.config import Config, Plan
+from qdwell.engine import BackendView, Engine
+from qdwell.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The server's parts; one of each."""
+
+    config: Config
+    store: Store
+    engine: Engine
+    clock: Clock
+    auth: Auth
+    closing: asyncio.Event = field(default_factory=asyncio.Event)  #: set when the server stops
+
+    async def caller(self, request: Request) -> Caller:
+        """Return who asks, or raise the 401, 403, or 400."""
+        return await self.auth.caller(request)
+
+    def plan(self, caller: Caller) -> Plan:
+        """The plan of the caller's instance; one that the config no longer has is `default`."""
+        return self.config.plans.get(caller.instance.plan) or self.config.plans["default"]
+
+    def least_busy(self) -> BackendView | None:
+        """The backend with the shortest queue: online machines first, then paused ones, and a
+        simulator only if there is no machine (J11). Ties by the order of the config."""
+        views = [view for view in self.engine.backends() if view.mode.value != "offline"]
+        return min(
+            views,
+            key=lambda it: (it.simulator, it.mode.value != "online", it.queue_length),
+            default=None,
+        )

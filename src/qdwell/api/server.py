@@ -1,0 +1,135 @@
+"""One process, one event loop: the HTTP server, the engine, and the store.
+
+Order at the start: store, engine, socket, routes; `on_ready` is called when `/healthz` answers. At
+the end, in the other order: no new requests, held ones are answered, the engine stops and leaves
+the queue on disk, the store closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from qdwell.api.app import build
+from qdwell.clock import SystemClock
+from qdwell.config import Config
+from qdwell.engine import Engine
+from qdwell.store import open_store
+
+GRACE_MS = 5_000  # for requests and, after them, for running stages
+KEEP_ALIVE_SECONDS = 75  # a client that thinks between two jobs finds its connection still open
+BACKLOG = 2_048
+
+log = structlog.get_logger("qdwell.server")
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us, so that an interrupt ends with status 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: `_serve` has its own handlers."""
+        yield
+
+
+def serve(
+    config: Config, data_dir: Path | str, on_ready: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: settings; port 0 takes a free one.
+        data_dir: folder of the database; made if need be.
+        on_ready: called once, with the URL that was bound, when requests are answered.
+
+    Raises:
+        OSError: the address cannot be bound.
+        StoreError: the database cannot be used.
+    """
+    uvloop.run(_serve(config, Path(data_dir), on_ready or (lambda url: None)))
+
+
+async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]) -> None:
+    clock = SystemClock()
+    listener = _bind(config.server.host, config.server.port)
+    with contextlib.closing(listener), contextlib.closing(open_store(data_dir)) as store:
+        engine = Engine(config, store, clock)
+        await engine.start()
+        try:
+            app = build(config, store, engine, clock)
+            server = _Server(
+                uvicorn.Config(
+                    app,
+                    http="httptools",
+                    loop="uvloop",
+                    ws="none",
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    date_header=False,
+                    timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                    timeout_graceful_shutdown=GRACE_MS // 1000,
+                    backlog=BACKLOG,
+                )
+            )
+            await _run(server, app.state.parts.closing, listener, on_ready)
+        finally:
+            await engine.stop(GRACE_MS)
+
+
+async def _run(
+    server: _Server,
+    closing: asyncio.Event,
+    listener: socket.socket,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve until told to stop, and answer held requests then."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        closing.set()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0)
+        if not serving.done():
+            # The command makes the first account here, through a connection of its own.
+            await asyncio.to_thread(on_ready, _url(listener))
+        await serving
+    finally:
+        closing.set()
+        server.should_exit = True
+        if not serving.done():
+            await serving
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(info[0], info[1])
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(info[4])
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

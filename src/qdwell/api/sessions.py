@@ -1,0 +1,164 @@
+"""Sessions and batches: open, look at, close, cancel (wire-protocol 7, semantics 4 and 5)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qdwell.api.auth import Caller
+from qdwell.api.body import read_message
+from qdwell.api.documents import mode_word, session_document
+from qdwell.api.edge import no_content, reply
+from qdwell.api.parts import Parts
+from qdwell.config import Plan
+from qdwell.core.group import Group, Mode
+from qdwell.engine import BackendView, NewGroup
+from qdwell.errors import (
+    BackendOffline,
+    BadInput,
+    MaxTtlOutOfRange,
+    NoGroupOnSimulator,
+    NotAllowed,
+    SessionNotInPlan,
+    SessionNotReopened,
+    UnknownBackend,
+    UnknownSession,
+)
+from qdwell.wire.messages import SessionChange, SessionRequest
+
+BODY_BYTES_MAX = 65_536
+
+
+class Sessions:
+    """Groups of jobs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def create(self, request: Request) -> Response:
+        """Open a session or a batch (S1-S7)."""
+        parts = self._parts
+        caller = await parts.caller(request)
+        asked = await read_message(request, SessionRequest, BODY_BYTES_MAX, 8)
+        if asked.instance and asked.instance not in (caller.instance.crn, caller.instance.name):
+            raise NotAllowed()
+        plan = parts.plan(caller)
+        backend = self._backend(asked)
+        mode = Mode(asked.mode)
+        if mode_word(mode) not in plan.modes:
+            raise SessionNotInPlan(caller.instance.plan, mode_word(mode))
+        ttl = max_ttl_seconds(asked, mode, plan)
+        if backend.simulator:
+            raise NoGroupOnSimulator(backend.name)
+        group = await parts.engine.create_group(
+            NewGroup(
+                instance=caller.instance.crn,
+                backend=backend.name,
+                mode=mode,
+                user_id=caller.user_id,
+                interactive_ttl_ms=interactive_ttl_seconds(mode, plan) * 1000,
+                max_ttl_ms=self._max_ttl_ms(ttl, mode, plan),
+                active_ttl_ms=active_ttl_ms(ttl, mode, plan),
+            )
+        )
+        return reply(self._document(group))
+
+    async def read(self, request: Request, session_id: str) -> Response:
+        """Show a session or batch (S36)."""
+        caller = await self._parts.caller(request)
+        return reply(self._document(await self._group(caller, session_id)))
+
+    async def change(self, request: Request, session_id: str) -> Response:
+        """Close: accept no more jobs, let the accepted ones run (S28, S32)."""
+        caller = await self._parts.caller(request)
+        asked = await read_message(request, SessionChange, BODY_BYTES_MAX, 8)
+        group = await self._group(caller, session_id)
+        if asked.accepting_jobs:
+            if not group.accepting:
+                raise SessionNotReopened(session_id)
+        elif group.accepting:
+            await self._parts.engine.close_group(caller.instance.crn, session_id)
+        return no_content()
+
+    async def cancel(self, request: Request, session_id: str) -> Response:
+        """Cancel: accept no more jobs, cancel those that have not reached the QPU (S29)."""
+        caller = await self._parts.caller(request)
+        group = await self._group(caller, session_id)
+        if group.closed_at is None:
+            await self._parts.engine.cancel_group(caller.instance.crn, session_id)
+        return no_content()
+
+    async def _group(self, caller: Caller, session_id: str) -> Group:
+        """The group, live or closed; one of another instance is unknown (S13)."""
+        crn = caller.instance.crn
+        group = self._parts.engine.live_group(session_id)
+        if group is None:
+            row = await asyncio.to_thread(self._parts.store.group, crn, session_id)
+            group = row.group if row is not None else None
+        if group is None or group.instance != crn:
+            raise UnknownSession(session_id, on_resource=True)
+        return group
+
+    def _document(self, group: Group) -> dict[str, object]:
+        history = self._parts.store.group_timestamps(group.id)
+        return session_document(group, self._parts.clock.now(), history)
+
+    def _backend(self, asked: SessionRequest) -> BackendView:
+        """The backend that was named, or the least busy (S3)."""
+        if asked.backend is None:
+            view = self._parts.least_busy()
+        else:
+            view = self._parts.engine.backend(asked.backend)
+        if view is None:
+            raise UnknownBackend(asked.backend or "any")
+        if view.mode.value == "offline":
+            raise BackendOffline(view.name, view.mode_reason or None)
+        return view
+
+    def _max_ttl_ms(self, asked_seconds: int | None, mode: Mode, plan: Plan) -> int | None:
+        """What was asked for, or the default: the plan's, or None for the first job's (S5)."""
+        if asked_seconds is not None:
+            return asked_seconds * 1000
+        if self._parts.config.scheduler.session_default_ttl == "first_job":
+            return None
+        return most_ttl_seconds(mode, plan) * 1000
+
+
+def max_ttl_seconds(asked: SessionRequest, mode: Mode, plan: Plan) -> int | None:
+    """The longest life that was asked for, or None (S6).
+
+    Raises:
+        BadInput: both names of it are given, and they differ.
+        MaxTtlOutOfRange: E14.
+    """
+    values = {it for it in (asked.max_ttl, asked.max_session_ttl) if it is not None}
+    if not values:
+        return None
+    if len(values) > 1:
+        raise BadInput("max_ttl and max_session_ttl differ.", field="max_ttl")
+    (value,) = values
+    most = most_ttl_seconds(mode, plan)
+    if not 1 <= value <= most:
+        raise MaxTtlOutOfRange(value, most)
+    return value
+
+
+def most_ttl_seconds(mode: Mode, plan: Plan) -> int:
+    """The longest life that a plan allows, and its default (L6, L8)."""
+    return plan.max_ttl_seconds if mode is Mode.SESSION else plan.batch_max_ttl_seconds
+
+
+def interactive_ttl_seconds(mode: Mode, plan: Plan) -> int:
+    """How long it stays active without work (L20, L21)."""
+    if mode is Mode.SESSION:
+        return plan.session_interactive_ttl_seconds
+    return plan.batch_interactive_ttl_seconds
+
+
+def active_ttl_ms(ttl: int | None, mode: Mode, plan: Plan) -> int | None:
+    """The bound of one window; never above the life that was asked for (S26)."""
+    if mode is Mode.BATCH or plan.active_ttl_seconds is None:
+        return None
+    return min(plan.active_ttl_seconds, ttl or plan.active_ttl_seconds) * 1000

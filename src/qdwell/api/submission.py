@@ -1,0 +1,195 @@
+"""`POST /jobs`: the checks of a submission, in the order of J9, first failure wins.
+
+Authentication, the rate of submissions, body shape and sizes, the program's own options; then the
+backend, what the plan permits, the session. The last ones, pending jobs and the instance's policy,
+are made by the engine in the transaction that accepts the job, because only there can they not be
+overtaken. Nothing is written before all checks have passed, and the id is answered once the job is
+durable. The only 404 is that of an unknown program: the stock client reads any 404 as that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qdwell.api.auth import Caller, api_version
+from qdwell.api.body import check, dump_json, in_proportion, parse_json, read_body
+from qdwell.api.edge import reply
+from qdwell.api.parts import Parts
+from qdwell.config import Plan
+from qdwell.core.group import Group
+from qdwell.engine import BackendView, NewJob
+from qdwell.errors import (
+    BackendOffline,
+    BadInput,
+    NoGroupOnSimulator,
+    SessionClosed,
+    SessionNotInPlan,
+    TagTooLong,
+    TooManyRequests,
+    TooManyTags,
+    UnknownBackend,
+    UnknownSession,
+    WrongBackend,
+)
+from qdwell.wire.messages import JobRequest
+
+MINUTE_MS = 60_000
+CALLER_LENGTH_MAX = 500  # the application header is free text
+ESTIMATE_MS = 2_000  # J35: the part that does not depend on the work
+ESTIMATE_MS_PER_EXECUTION = 0.35
+SHOTS = 4_096  # L23
+PUBS_LOOKED_AT = 10_000
+
+
+class Submission:
+    """Takes jobs in."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._rate = Rate()
+
+    async def create(self, request: Request) -> Response:
+        """Accept a job."""
+        parts = self._parts
+        caller = await parts.caller(request)
+        plan = parts.plan(caller)
+        self._rate.check(caller.user_id, plan.submissions_per_minute, parts.clock.now())
+        body = await read_body(request, parts.config.server.body_bytes_max)
+        asked, params = await in_proportion(len(body), self._read, body)
+        tags = check_tags(asked.tags or [], plan)
+        group = await self._group(caller, asked.session_id)
+        backend = self._backend(asked, group)
+        if group is None and "job" not in plan.modes:
+            raise SessionNotInPlan(caller.instance.plan, "job")
+        headers = request.headers
+        most = plan.job_limit_seconds
+        new = NewJob(
+            instance=caller.instance.crn,
+            backend=backend.name,
+            program_id=asked.program_id,
+            params=params,
+            user_id=caller.user_id,
+            group=asked.session_id,
+            limit_ms=min(asked.cost or most, most) * 1000,
+            limit_asked=asked.cost is not None,
+            estimate_ms=estimate_ms(asked.params),
+            tags=tags,
+            private=bool(asked.private),
+            runtime=asked.runtime,
+            log_level=asked.log_level,
+            cost_s=asked.cost,
+            calibration_id=asked.calibration_id,
+            caller=headers.get("x-qx-client-application", "")[:CALLER_LENGTH_MAX],
+            api_version=api_version(headers),
+            executions_max=plan.executions_max,
+        )
+        job = await parts.engine.submit(new)
+        # The name that was asked for: for another one the stock client loads that backend first.
+        return reply({"id": job.id, "backend": asked.backend or backend.name})
+
+    def _read(self, body: bytes) -> tuple[JobRequest, bytes]:
+        """Return the message, and the JSON text of its `params`."""
+        message = check(JobRequest, parse_json(body, self._parts.config.server.body_depth_max))
+        if message.start_session:
+            raise BadInput(
+                "Sessions are not started by their first job any more.",
+                field="start_session",
+                solution="Upgrade to qiskit-ibm-runtime 0.20 or later.",
+            )
+        if message.session_time:
+            raise BadInput("session_time belongs to start_session.", field="session_time")
+        self._parts.engine.check_submission(message.program_id, message.params)
+        return message, dump_json(message.params, body)
+
+    async def _group(self, caller: Caller, session_id: str | None) -> Group | None:
+        """The live group of a submission (S12, S13); one of another instance is unknown."""
+        if session_id is None:
+            return None
+        crn = caller.instance.crn
+        group = self._parts.engine.live_group(session_id)
+        if group is not None and group.instance == crn:
+            if not group.accepting:
+                raise SessionClosed(session_id)
+            return group
+        if group is None and await asyncio.to_thread(self._parts.store.group, crn, session_id):
+            raise SessionClosed(session_id)
+        raise UnknownSession(session_id)
+
+    def _backend(self, asked: JobRequest, group: Group | None) -> BackendView:
+        """The backend to run on: the session's, the one that was named, or the least busy."""
+        engine = self._parts.engine
+        if asked.backend is None:
+            view = engine.backend(group.backend) if group else self._parts.least_busy()
+            if view is None:
+                raise UnknownBackend(group.backend if group else "any")
+        else:
+            view = engine.backend(asked.backend)
+            if view is None:
+                raise UnknownBackend(asked.backend)
+            if group is not None and view.simulator:
+                raise NoGroupOnSimulator(view.name)
+            if group is not None and view.name != group.backend:
+                raise WrongBackend(asked.backend, group.backend)
+        if view.mode.value == "offline":
+            raise BackendOffline(view.name, view.mode_reason or None)
+        return view
+
+
+class Rate:
+    """Submissions of each user within the last minute (L12)."""
+
+    def __init__(self) -> None:
+        self._recent: OrderedDict[str, deque[int]] = OrderedDict()
+
+    def check(self, user_id: str, limit: int | None, now: int) -> None:
+        """Count one submission.
+
+        Raises:
+            TooManyRequests: there have been `limit` of them within a minute; it is not counted.
+        """
+        if limit is None:
+            return
+        recent = self._recent.setdefault(user_id, deque())
+        while recent and recent[0] <= now - MINUTE_MS:
+            recent.popleft()
+        if len(recent) >= limit:
+            raise TooManyRequests(limit, -(-(recent[0] + MINUTE_MS - now) // 1000))
+        recent.append(now)
+
+
+def check_tags(tags: list[str], plan: Plan) -> tuple[str, ...]:
+    """Return the tags without repetitions.
+
+    Raises:
+        TooManyTags, TagTooLong: E5, by the limits of the plan (L17).
+        BadInput: a tag is empty.
+    """
+    unique = tuple(dict.fromkeys(tags))
+    if len(unique) > plan.tags_max:
+        raise TooManyTags(len(unique), plan.tags_max)
+    for tag in unique:
+        if not tag:
+            raise BadInput("A tag is empty.", field="tags")
+        if len(tag) > plan.tag_length_max:
+            raise TagTooLong(tag, plan.tag_length_max)
+    return unique
+
+
+def estimate_ms(params: dict[str, Any]) -> int:
+    """Baseline estimate of quantum time (J35) from what can be seen without opening circuits."""
+    pubs = params.get("pubs")
+    options = params.get("options")
+    default = options.get("default_shots") if isinstance(options, dict) else None
+    if not isinstance(default, int) or not 0 < default < 10**9:
+        default = SHOTS
+    executions = 0
+    for pub in pubs[:PUBS_LOOKED_AT] if isinstance(pubs, list) else []:
+        shots = pub[2] if isinstance(pub, list) and len(pub) == 3 else None
+        usable = isinstance(shots, int) and 0 < shots < 10**9
+        executions += shots if usable else default
+    return ESTIMATE_MS + int(ESTIMATE_MS_PER_EXECUTION * executions)
