@@ -8,7 +8,6 @@ catalog are beside them, at the addresses where that client expects them (wire-p
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +132,6 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
         redoc_url=None,
         exception_handlers=HANDLERS,
         redirect_slashes=False,
-        lifespan=_lifespan(parts),
     )
     for route in routes(parts):
         _add(app, route)
@@ -141,15 +139,6 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
     app.add_middleware(Edge, started_at=clock.now())
     app.state.parts = parts
     return app
-
-
-def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> Any:
-        yield
-        parts.closing.set()
-
-    return lifespan
 
 
 def _add(app: FastAPI, route: Route) -> None:
@@ -192,7 +181,7 @@ def _parameter(name: str) -> dict[str, Any]:
 def health(parts: Parts) -> Callable[[Request], Any]:
     """Return the route that tells whether the server is ready."""
 
-    async def healthz(request: Request) -> Response:
+    async def healthz(_: Request) -> Response:
         """Tell whether the server is ready: 200 when every backend is, 503 until then."""
         views = parts.engine.backends()
         ready = all(view.ready for view in views) and not parts.closing.is_set()

@@ -20,7 +20,9 @@ summary { cursor: pointer }
 b.method { display: inline-block; width: 4.5rem; color: #0b5cad }
 pre { background: #f4f6f8; padding: .6rem; overflow-x: auto }
 @media (prefers-color-scheme: dark) {
-  body { color: #dde5ee; background: #12171d } pre { background: #1c232b } b.method { color: #7db8f5 }
+  body { color: #dde5ee; background: #12171d }
+  pre { background: #1c232b }
+  b.method { color: #7db8f5 }
   details { border-color: #333d48 }
 }
 """
@@ -30,7 +32,7 @@ def docs_page(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
     """Return the route of the page; it is made at the first request and kept."""
     kept: list[str] = []
 
-    async def docs(request: Request) -> Response:
+    async def docs(_: Request) -> Response:
         """Show this description."""
         if not kept:
             kept.append(render(app.openapi()))
@@ -50,12 +52,8 @@ def render(description: dict[str, Any]) -> str:
     body = "".join(
         f"<h2>{escape(name)}</h2>{''.join(items)}" for name, items in sorted(sections.items())
     )
-    models = "".join(
-        f"<details id='{escape(name)}'><summary><code>{escape(name)}</code> "
-        f"{escape(str(schema.get('description', '')).splitlines()[0] if schema.get('description') else '')}"
-        f"</summary>{_code(schema.get('properties', {}))}</details>"
-        for name, schema in sorted(description.get("components", {}).get("schemas", {}).items())
-    )
+    schemas = description.get("components", {}).get("schemas", {})
+    models = "".join(_model(name, schema) for name, schema in sorted(schemas.items()))
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
@@ -63,8 +61,8 @@ def render(description: dict[str, Any]) -> str:
         f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
         "<p>The routes under <code>/api/v1</code> are also under "
         "<code>/experimental/api/v1</code>. Every request but the token exchange and "
-        "<code>/healthz</code> carries <code>Authorization: Bearer</code> with an access token, and "
-        "<code>Service-CRN</code> with an instance. Machine-readable: "
+        "<code>/healthz</code> carries <code>Authorization: Bearer</code> with an access token, "
+        "and <code>Service-CRN</code> with an instance. Machine-readable: "
         "<a href='/openapi.json'>/openapi.json</a>.</p>"
         f"{body}<h2>Models</h2>{models}</body></html>"
     )
@@ -87,6 +85,14 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     return (
         f"<details><summary><b class='method'>{method.upper()}</b> <code>{escape(path)}</code> "
         f"{escape(operation.get('summary', ''))}</summary>{''.join(parts)}</details>"
+    )
+
+
+def _model(name: str, schema: dict[str, Any]) -> str:
+    first = (str(schema.get("description", "")).splitlines() or [""])[0]
+    return (
+        f"<details id='{escape(name)}'><summary><code>{escape(name)}</code> {escape(first)}"
+        f"</summary>{_code(schema.get('properties', {}))}</details>"
     )
 
 

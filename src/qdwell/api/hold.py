@@ -8,8 +8,8 @@ and it must not hang when nothing is about to change. The rule:
 * a job that is final, or waits behind others for its turn, is answered at once;
 * a *young* job, accepted a moment ago and already at work, is held until it is no longer young: a
   small job ends within that time, so the very first question is answered with the end;
-* a job at work whose state is asked for *in a loop* is held a little longer each time: whoever asked
-  a moment ago asks again anyway, so nothing is lost by answering at the moment of the change;
+* a job at work whose state is asked for *in a loop* is held a little longer each time: whoever
+  asked a moment ago asks again anyway, so nothing is lost by answering at the moment of the change;
 * everything else is answered at once.
 """
 

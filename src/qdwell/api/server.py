@@ -34,6 +34,15 @@ log = structlog.get_logger("qdwell.server")
 class _Server(uvicorn.Server):
     """A server that leaves signals to us, so that an interrupt ends with status 0."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and tell."""
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Do nothing: `_serve` has its own handlers."""
@@ -54,7 +63,7 @@ def serve(
         OSError: the address cannot be bound.
         StoreError: the database cannot be used.
     """
-    uvloop.run(_serve(config, Path(data_dir), on_ready or (lambda url: None)))
+    uvloop.run(_serve(config, Path(data_dir), on_ready or (lambda _: None)))
 
 
 async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]) -> None:
@@ -103,8 +112,9 @@ async def _run(
         loop.add_signal_handler(number, stop)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(0)
+        listening = asyncio.ensure_future(server.listening.wait())
+        await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
         if not serving.done():
             # The command makes the first account here, through a connection of its own.
             await asyncio.to_thread(on_ready, _url(listener))
