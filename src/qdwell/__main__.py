@@ -1,0 +1,5 @@
+"""`python -m qdwell` is the `qdwell` command."""
+
+from qdwell.cli.main import main
+
+main()
