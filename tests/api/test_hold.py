@@ -1,0 +1,52 @@
+"""The rule for held status requests, row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from qdwell.api.hold import LOOP_GAP_MS, LOOP_MS, REMEMBERED, YOUNG_MS, LastAnswers, hold_ms
+from qdwell.core.job import FINAL, RUNNING, Job, JobState
+
+CREATED = 1_000_000
+ANY = 20_000
+
+
+def job(state: JobState) -> Job:
+    return Job(id="j", seq=1, instance="i", backend="b", created=CREATED, state=state)
+
+
+@pytest.mark.parametrize("state", sorted(FINAL | {JobState.QUEUED}))
+def test_a_final_job_and_one_that_waits_its_turn_are_answered_at_once(state: JobState) -> None:
+    assert hold_ms(job(state), CREATED, CREATED, ANY) == 0
+
+
+@pytest.mark.parametrize("state", sorted(RUNNING))
+def test_a_young_job_at_work_is_held_until_it_is_no_longer_young(state: JobState) -> None:
+    assert hold_ms(job(state), CREATED, None, ANY) == YOUNG_MS
+    assert hold_ms(job(state), CREATED + YOUNG_MS - 1, None, ANY) == 1
+
+
+def test_an_older_job_that_is_asked_for_once_is_answered_at_once() -> None:
+    assert hold_ms(job(JobState.EXECUTING), CREATED + YOUNG_MS, None, ANY) == 0
+
+
+def test_an_older_job_that_is_asked_for_in_a_loop_is_held_a_little() -> None:
+    now = CREATED + 60_000
+    assert hold_ms(job(JobState.EXECUTING), now, now - LOOP_GAP_MS, ANY) == LOOP_MS
+    assert hold_ms(job(JobState.EXECUTING), now, now - LOOP_GAP_MS - 1, ANY) == 0
+
+
+def test_the_operators_bound_is_kept_and_zero_switches_holding_off() -> None:
+    assert hold_ms(job(JobState.EXECUTING), CREATED, CREATED, 300) == 300
+    assert hold_ms(job(JobState.EXECUTING), CREATED, CREATED, 0) == 0
+
+
+def test_last_answers_are_kept_for_the_newest_jobs_that_go_on() -> None:
+    answers = LastAnswers()
+    answers.told("ended", 1, final=False)
+    answers.told("ended", 2, final=True)
+    assert answers.get("ended") is None
+    for n in range(REMEMBERED + 1):
+        answers.told(str(n), n, final=False)
+    assert answers.get("0") is None
+    assert answers.get(str(REMEMBERED)) == REMEMBERED
