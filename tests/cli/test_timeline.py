@@ -31,7 +31,7 @@ def test_rows_show_stages_owners_and_the_idle_gap() -> None:
     lines = render(jobs, [Window("S", 0, 8)], width=10)
     rows = {line[:8].strip(): line[9:] for line in lines}
     assert rows["held by"] == "SSSSSSSS"
-    assert rows["lane 1"] == "ppQQQp   p".replace("ppQQQ", "prQQQ")
+    assert rows["lane 1"] == "prQQQp   p"
     assert rows["lane 2"] == "prrrrQp"
     assert rows["QPU"] == "..aaab.."
 
