@@ -65,7 +65,8 @@ def read_credentials(data_dir: Path) -> str:
     """The lines of the first account, with the URL that the server has now.
 
     Raises:
-        StoreUnavailable: the folder has none, because no server has been started on it.
+        StoreUnavailable: the folder has none, because no server has been started on it, or they
+            cannot be read.
     """
     path = data_dir / CREDENTIALS_FILE
     if not path.exists():
@@ -73,20 +74,22 @@ def read_credentials(data_dir: Path) -> str:
             f"there are no credentials in {data_dir}; "
             f"start a server on it first: qdwell serve --data-dir {data_dir}"
         )
-    before = _parsed(path.read_text(encoding="utf-8"))
-    token, instance = before.get("QISKIT_IBM_TOKEN"), before.get("QISKIT_IBM_INSTANCE")
-    if not token or not instance:
-        raise StoreUnavailable(f"{path} is damaged; `qdwell token create` makes a new token")
-    return render(settings_for(read_server(data_dir).url, token=token, instance_crn=instance))
+    lines = _with_url(path, read_server(data_dir).url)
+    if lines is None:
+        raise StoreUnavailable(f"{path} is damaged; `qdwell token create` prints a whole one")
+    return lines
 
 
 def write_server(data_dir: Path, facts: ServerFacts) -> None:
     """Remember what the server of this folder is reached by, and renew `credentials.env`."""
     text = json.dumps({"url": facts.url, "plans": list(facts.plans)}, indent=2) + "\n"
     _replace(data_dir / SERVER_FILE, text)
-    if (data_dir / CREDENTIALS_FILE).exists():
-        # A server on a free port has a new URL each time; the token stays.
-        _replace(data_dir / CREDENTIALS_FILE, read_credentials(data_dir))
+    # A server on a free port has a new URL each time; the token stays. A file that its owner has
+    # changed beyond recognition is left alone.
+    path = data_dir / CREDENTIALS_FILE
+    lines = _with_url(path, facts.url) if path.exists() else None
+    if lines is not None:
+        _replace(path, lines)
 
 
 def read_server(data_dir: Path) -> ServerFacts:
@@ -132,13 +135,17 @@ def ready_folder(data_dir: Path) -> Path:
     return data_dir
 
 
-def _parsed(text: str) -> dict[str, str]:
+def _with_url(path: Path, url: str) -> str | None:
+    """The lines of a credentials file, moved to another URL; None if it has no token in it."""
     values = {}
-    for line in text.splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         name, equals, value = line.removeprefix("export ").partition("=")
         if equals and not line.startswith("#"):
-            values[name.strip()] = "".join(shlex.split(value))
-    return values
+            values[name.strip()] = value.strip().strip("'\"")
+    token, instance = values.get("QISKIT_IBM_TOKEN"), values.get("QISKIT_IBM_INSTANCE")
+    if not token or not instance:
+        return None
+    return render(settings_for(url, token=token, instance_crn=instance))
 
 
 def _replace(path: Path, text: str) -> Path:

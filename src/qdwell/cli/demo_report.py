@@ -52,6 +52,7 @@ class Seen:
 
 
 def report(console: Console, ada: Any, bob: Any, facts: Facts) -> list[Check]:
+    """Print everything that there is to see; return what has to be true."""
     seen = [_seen(ada, each, "V", "ada session") for each in facts.noisy.job_ids]
     seen += [_seen(ada, each, "B", "ada batch") for each in facts.batch_jobs]
     seen += [_seen(bob, job.job_id(), "b", "bob") for job in facts.bobs]

@@ -20,8 +20,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class JobSpan:
-    """One job on one machine. Times in seconds on any common scale; None where it never got there.
-    """
+    """One job on one machine. Times in seconds on a common scale; None where it never got there."""
 
     mark: str  #: one letter for whose it is
     created: float
