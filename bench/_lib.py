@@ -1,7 +1,8 @@
-"""Measuring, side by side: every benchmark here prints ratios between figures of one interleaved run.
+"""Measuring, side by side: every benchmark prints ratios between figures of one interleaved run.
 
-Absolute times of a small shared machine tell little. So two or more ways are timed in turns (a, b, a, b, ...), the
-medians are divided, and the load average stands beside them so that a reader can tell a noisy run from a slow one.
+Absolute times of a small shared machine tell little. So two or more ways are timed in turns (a, b,
+a, b, ...), their medians are divided, and the load average stands beside the ratio so that a reader
+can tell a noisy run from a slow one.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def print_samples(samples: Samples) -> None:
 def print_ratio(
     target: str, over: Samples, under: Samples, limit: float, *, at_least: bool = False
 ) -> bool:
-    """Print both samples and the ratio of their medians beside the target; return whether it is met.
+    """Print both samples, and the ratio of their medians beside the target; return if it is met.
 
     `target` is its id and words (performance section 5); `at_least` turns "<=" into ">=".
     """
@@ -77,5 +78,6 @@ def print_ratio(
     print_samples(under)
     sign = ">=" if at_least else "<="
     load = " ".join(f"{each:.2f}" for each in os.getloadavg())
-    print(f"  ratio {ratio:.4f}   target {sign} {limit}   {'met' if met else 'MISSED'}   load {load}")
+    verdict = "met" if met else "MISSED"
+    print(f"  ratio {ratio:.4f}   target {sign} {limit}   {verdict}   load {load}")
     return met

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from qdwell.core.job import Job
 from qdwell.core.usage import Ledger
@@ -210,6 +211,12 @@ class FairQueue:
             account.lines[self] = None
             self._waiting.setdefault(account.id, {})[instance.id] = None
             self.rekey(account, instance, now)
+
+    def lines(self, longest: int) -> Iterator[Job]:
+        """Iterate over the first `longest` waiting jobs of each instance (Q30)."""
+        for line in self._lines.values():
+            waiting = (job for job in line if self._queued(job.id))
+            yield from islice(waiting, longest)
 
     def settle(self, instance_id: str, now: int) -> None:
         """A job of this instance has left its line: clean the front and re-key."""

@@ -15,6 +15,7 @@ interval.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 Interval = tuple[int, int]
@@ -40,6 +41,9 @@ class InstanceUsage:
         used = self.settled_ms
         for start, end in self.leaving:
             used += max(0, end - max(start, edge))
+        if self.inside and self.inside[0][0] < edge:
+            # Asked between two turns: the edge has moved on since the ledger was last advanced.
+            used -= sum(min(end, edge) - start for start, end in self.inside if start < edge)
         for start in self.open.values():
             used += max(0, now - max(start, edge))
         return used
@@ -112,6 +116,26 @@ class Ledger:
         """U_i of Q8: charged milliseconds of the instance in (now - W, now]."""
         usage = self._of.get(instance)
         return usage.at(now, self.window_ms) if usage else 0
+
+    def part(self, instances: Iterable[str], horizon: int) -> Ledger:
+        """Return a copy for some instances that is right until the instant `horizon` (Q30).
+
+        What the edge will not meet before that stays in the sums and is not copied one by one.
+        """
+        copy = Ledger(self.window_ms)
+        edge = horizon - self.window_ms
+        for instance in instances:
+            usage = self._of.get(instance)
+            if usage is None:
+                continue
+            met = sorted(interval for interval in usage.inside if interval[0] <= edge)
+            copy._of[instance] = InstanceUsage(
+                usage.settled_ms, met, list(usage.leaving), dict(usage.open)
+            )
+            copy._edges += [(start + self.window_ms, instance) for start, _ in met]
+            copy._edges += [(end + self.window_ms, instance) for _, end in usage.leaving]
+        heapq.heapify(copy._edges)
+        return copy
 
     def falls_below(self, instance: str, limit: int, now: int) -> int | None:
         """First instant after `now` at which usage is below the limit, None if not in sight (Q12).

@@ -1,0 +1,127 @@
+"""Whose turn comes when, as things stand: the queue of one backend, simulated (Q7, Q30).
+
+A copy of what concerns the backend is run forward with expected times; nothing of the live
+scheduler changes. A job without an estimate is expected to use its whole limit. Classical stages
+are taken as instant, and work of the same users on other backends as standing still.
+
+The cost is that of the part of the queue that is looked at: at most `STARTS_MAX` starts are
+simulated. Jobs behind them get a rank in order of acceptance, and no times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from qdwell.core.decisions import PutJob
+from qdwell.core.events import Event, PutBackend, PutInstance, ServiceResumed
+from qdwell.core.job import Job, JobState
+from qdwell.core.replay import Phases, Replay
+from qdwell.core.scheduler import Scheduler
+from qdwell.core.state import Machine, Snapshot, State
+
+STARTS_MAX = 1000  # simulated starts; behind that, estimates are worth nothing
+RANKED_MAX = 10_000  # jobs that get a rank
+_HORIZON_MS = 7 * 86_400_000  # how far ahead old usage is seen to leave the window
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a Queued job can expect (J34). Ranks begin at 1; times are milliseconds since epoch."""
+
+    position: int  #: among all queued jobs of the backend
+    instance_position: int  #: among those of the same instance
+    start_at: int | None = None  #: entry to RUNNING; None if it is too far ahead to tell
+    end_at: int | None = None  #: end of its time in the QPU
+
+
+def expected(job: Job) -> Phases:
+    """Return how long a job is expected to take: its estimate, or its limit without one (Q7)."""
+    quantum_ms = min(job.estimate_ms or job.limit_ms, job.limit_ms)
+    return Phases(0, quantum_ms, 0)
+
+
+def forecast(
+    scheduler: Scheduler, backend: str, now: int, *, starts_max: int = STARTS_MAX
+) -> dict[str, Forecast]:
+    """Return the forecast of each Queued job of a backend, by job id, in order of rank.
+
+    Jobs ranked beyond `RANKED_MAX` are left out. Raises `KeyError` for an unknown backend.
+    """
+    state = scheduler.state
+    machine = state.machines[backend]
+    jobs = _jobs_of(state, machine, starts_max)
+    queued = [job.id for job in jobs if job.state is JobState.QUEUED]
+    starts, ends = _simulate(state, machine, jobs, now, min(starts_max, len(queued)))
+    order = list(starts)
+    order += islice((job_id for job_id in queued if job_id not in starts), RANKED_MAX)
+    found: dict[str, Forecast] = {}
+    ranks: dict[str, int] = {}
+    for position, job_id in enumerate(order, 1):
+        instance = state.jobs[job_id].instance
+        ranks[instance] = ranks.get(instance, 0) + 1
+        found[job_id] = Forecast(position, ranks[instance], starts.get(job_id), ends.get(job_id))
+    return found
+
+
+def _jobs_of(state: State, machine: Machine, longest: int) -> list[Job]:
+    """Jobs of the backend in order of acceptance; of a long line only its front."""
+    chosen = {job.id: job for job in machine.everyone.lines(max(longest, RANKED_MAX))}
+    if machine.live_group is not None:
+        line = state.work[machine.live_group].queued
+        waiting = (job_id for job_id in line if state.is_queued(job_id))
+        chosen.update((job_id, state.jobs[job_id]) for job_id in islice(waiting, longest))
+    chosen.update((job_id, state.jobs[job_id]) for job_id in machine.running)
+    return sorted(chosen.values(), key=lambda job: job.seq)
+
+
+def _simulate(
+    state: State, machine: Machine, jobs: list[Job], now: int, starts_max: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Run a copy until enough jobs have started; return starts in order, and ends."""
+    starts: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    replay = Replay(_copy(state, machine, jobs, now), expected, now)
+    replay.resume()
+    while len(starts) < starts_max and replay.next_at() is not None:
+        for decision in replay.step():
+            if not isinstance(decision, PutJob) or decision.was is decision.job.state:
+                continue
+            job = decision.job
+            if job.state is JobState.PREPARING and job.running_at is not None:
+                starts.setdefault(job.id, job.running_at)
+                ends[job.id] = job.running_at + expected(job).qpu_ms
+            elif job.state is JobState.EXECUTING and job.id in starts:
+                ends[job.id] = decision.at + expected(job).qpu_ms
+    return starts, ends
+
+
+def _copy(state: State, machine: Machine, jobs: list[Job], now: int) -> Scheduler:
+    """A scheduler that knows one backend, and of the others only what was charged."""
+    groups = [group for group in state.groups.values() if group.backend == machine.name]
+    instances = {job.instance for job in jobs} | {group.instance for group in groups}
+    accounts = {state.instances[each].account for each in instances}
+    snapshot = Snapshot(jobs=jobs, groups=groups, backends=[machine.record(now)])
+    copy = Scheduler(state.settings, snapshot)
+    announce: list[Event] = [
+        PutBackend(machine.name, machine.simulator, machine.lanes, machine.lock_window)
+    ]
+    for account_id in accounts:
+        account = state.books.accounts[account_id]
+        instances.update(account.instances)
+        for each in account.instances:
+            plan = state.instances[each]
+            announce.append(
+                PutInstance(
+                    instance=each,
+                    account=account_id,
+                    allocation_ms=plan.allocation_ms,
+                    limit_ms=plan.limit_ms,
+                    spend_limit_ms=plan.spend_limit_ms,
+                    account_allocation_ms=account.fixed_allocation_ms,
+                )
+            )
+    copy.decide(announce, now)
+    copy.state.books.ledger = state.books.ledger.part(instances, now + _HORIZON_MS)
+    copy.decide([ServiceResumed(now, work_lost=False)], now)
+    return copy
