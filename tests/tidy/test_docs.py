@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.util
 import re
@@ -13,7 +14,7 @@ import pytest
 from qdwell import errors
 from qdwell.clock import ManualClock
 from qdwell.config import Backend, Config, Plan, Scheduler, Server
-from tidy.reading import ROOT
+from tidy.reading import ROOT, sources
 
 DOCS = ROOT / "docs"
 
@@ -51,6 +52,20 @@ def test_every_setting_is_documented_with_a_reason(table: type) -> None:
     text = page("reference/settings.md")
     for field in dataclasses.fields(table):
         assert re.search(rf"\| `{field.name}` \|[^|]+\|[^|]+\| \S[^|]{{10,}}\|", text), field.name
+
+
+@pytest.mark.parametrize("table", [Server, Backend, Scheduler, Plan])
+def test_every_setting_is_read_somewhere(table: type) -> None:
+    read = {
+        node.attr
+        for source in sources("src")
+        if source.floor not in {"config", "settings"}
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    # `lanes` of a backend is read through Config.lanes().
+    ignored = {field.name for field in dataclasses.fields(table)} - read
+    assert ignored == set(), "accepted and then ignored"
 
 
 def test_every_error_is_documented() -> None:
