@@ -1,0 +1,168 @@
+"""Aer: the ideal simulator, ideal machines, and models of real devices.
+
+One warm `AerSimulator` per device. A circuit goes to Aer as it came, at full width: Aer itself drops
+idle qubits, and measured narrow and wide runs differ by 7 %. What must be small is the noise model,
+and `noise.CutNoise` sees to that. The samples for a seed are those of the stock client's local
+testing mode: circuit `i` of a run uses `seed + 2113 i`, Aer's own rule, also when the run comes in
+parts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit, transpile
+from qiskit.transpiler import Target
+from qiskit_aer import AerSimulator
+
+from qdwell.clock import SystemClock
+from qdwell.errors import ProgramError
+from qdwell.executors import base, describe
+from qdwell.executors.noise import CutNoise
+from qdwell.wire.device import Batch, Fitted, Outcome, Samples
+
+#: Aer seeds circuit `i` of a run with `seed + SEED_STEP * i`.
+SEED_STEP = 2113
+
+#: Executions in one call of Aer: results come as one Python text per shot, about 60 bytes each.
+_CALL_EXECUTIONS_MAX = 1_000_000
+
+
+class AerExecutor(base.InProcess):
+    """A device that Aer plays.
+
+    Args:
+        name: the backend's name.
+        target: instructions and qubits of a machine; None for the plain simulator.
+        noise: the machine's noise; None for an ideal one.
+        description: configuration and properties; made from the target if None.
+    """
+
+    repeatable = True
+
+    def __init__(
+        self,
+        name: str,
+        target: Target | None = None,
+        noise: CutNoise | None = None,
+        description: tuple[dict[str, Any], dict[str, Any]] | None = None,
+        version: str = "1",
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.version = version
+        self.simulator = target is None
+        self._noise = noise
+        self._aer = AerSimulator()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._target: Target = self._aer.target if target is None else target
+        self._native = frozenset(AerSimulator().target.operation_names) | {"barrier", "store"}
+        self._description = description
+        self._clock = SystemClock()
+
+    @property
+    def target(self) -> Target:
+        """Instructions and qubits of the device."""
+        return self._target
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Configuration and properties as the stock client reads them."""
+        if self._description is None:
+            if self.simulator:
+                self._description = describe.simulator(self.name, self.version, self._target)
+            else:
+                self._description = describe.machine(self.name, self.version, self._target)
+        return self._description
+
+    def fit(self, circuit: QuantumCircuit) -> Fitted:
+        """The circuit itself; on the plain simulator, library gates are compiled to Aer's own.
+
+        Raises:
+            ProgramError: an instruction has no definition to compile (E25).
+        """
+        fit = base.fitted(circuit)
+        if self.simulator and not {op.name for op in _operations(circuit)} <= self._native:
+            fit = base.fitted(self._compile(circuit))
+        return fit
+
+    def _compile(self, circuit: QuantumCircuit) -> QuantumCircuit:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compiled = transpile(
+                    circuit, basis_gates=sorted(self._native), optimization_level=0
+                )
+        except Exception as error:  # The compiler raises many classes for a gate it cannot build.
+            raise ProgramError(
+                1517,
+                f"The circuit has an instruction that {self.name} cannot run: {error}",
+                "Decompose it into gates of the standard library before sending the circuit.",
+            ) from error
+        assert isinstance(compiled, QuantumCircuit)
+        compiled.metadata = circuit.metadata
+        return compiled
+
+    def execute(self, batch: Batch) -> Outcome:
+        """Run the batch; the outcome's times are those of the simulation."""
+        start = self._clock.now()
+        samples: list[Samples] = []
+        step = max(1, _CALL_EXECUTIONS_MAX // max(1, batch.shots))
+        for at in range(0, len(batch.circuits), step):
+            samples += self._call(batch.part(at, min(at + step, len(batch.circuits))))
+        return Outcome(samples, start, self._clock.now())
+
+    def _call(self, batch: Batch) -> list[Samples]:
+        circuits = [
+            fit.circuit.assign_parameters(row) if len(row) else fit.circuit
+            for fit, row in zip(batch.circuits, batch.values, strict=True)
+        ]
+        options: dict[str, Any] = {"shots": batch.shots, "memory": batch.ordered}
+        if batch.seed is not None:
+            options["seed_simulator"] = batch.seed + SEED_STEP * batch.first
+        if self._noise is not None:
+            names = frozenset[str]().union(*(fit.names for fit in batch.circuits))
+            qubits = frozenset[int]().union(*(fit.qubits for fit in batch.circuits))
+            options["noise_model"] = self._noise.cut(names, qubits)
+        try:
+            result = self._aer.run(circuits, **options).result()
+        except Exception as error:  # Aer raises classes of its own and plain ones alike.
+            raise base.execution_failed(str(error)) from error
+        if not result.success:
+            raise base.execution_failed(str(result.status))
+        return [
+            _samples(entry, circuit.num_clbits, batch)
+            for entry, circuit in zip(result.results, circuits, strict=True)
+        ]
+
+
+def _operations(circuit: QuantumCircuit) -> list[Any]:
+    """Every operation, those in blocks of control flow included."""
+    found = []
+    for step in circuit.data:
+        found.append(step.operation)
+        for block in getattr(step.operation, "blocks", ()):
+            found += _operations(block)
+    return found
+
+
+def _samples(entry: Any, clbits: int, batch: Batch) -> Samples:
+    width = (clbits + 7) // 8
+    if batch.ordered:
+        memory = getattr(entry.data, "memory", None) or ["0x0"] * batch.shots
+        return Samples(_rows(memory, width))
+    counts = getattr(entry.data, "counts", None) or {"0x0": batch.shots}
+    return Samples(_rows(list(counts), width), np.fromiter(counts.values(), np.int64, len(counts)))
+
+
+def _rows(texts: list[str], width: int) -> NDArray[np.uint8]:
+    """Hexadecimal outcomes as rows of `width` bytes, most significant first."""
+    if width <= 8:
+        words = np.fromiter(map(int, texts, repeat(16)), np.dtype(">u8"), len(texts))
+        return words.view(np.uint8).reshape(-1, 8)[:, 8 - width :]
+    joined = b"".join(int(text, 16).to_bytes(width, "big") for text in texts)
+    return np.frombuffer(joined, np.uint8).reshape(-1, width)

@@ -1,0 +1,85 @@
+"""From a row of the config to an executor, and from an executor to what the API shows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from qdwell.errors import ConfigError
+from qdwell.executors.base import Executor, Spec
+
+
+def make(spec: Spec) -> Executor:
+    """The executor of a spec. Slow the first time: a second for imports, then little.
+
+    Raises:
+        ConfigError: the kind or an option is unknown, or the target cannot be loaded.
+    """
+    options = dict(spec.options)
+    match spec.kind:
+        case "aer":
+            from qdwell.executors.aer import AerExecutor
+
+            _none_left(spec, options)
+            return AerExecutor(spec.name)
+        case "ideal":
+            from qdwell.executors import models
+
+            _none_left(spec, options)
+            return models.ideal_machine(spec.name)
+        case "fake":
+            from qdwell.executors import models
+
+            _none_left(spec, options)
+            return models.device_model(spec.name, spec.target or spec.name)
+        case "qiskit":
+            from qdwell.executors.qiskit import backend_executor
+
+            return backend_executor(spec)
+        case "scripted":
+            from qdwell.executors.scripted import scripted
+
+            return scripted(spec.name, options)
+    raise ConfigError(
+        f"backends.{spec.name}.kind",
+        f"{spec.kind!r} is not one of aer, ideal, fake, qiskit, scripted",
+    )
+
+
+def _none_left(spec: Spec, options: dict[str, Any]) -> None:
+    if options:
+        raise ConfigError(
+            f"backends.{spec.name}.options",
+            f"kind {spec.kind} takes no options, not {', '.join(sorted(options))}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the API shows of a backend. The two bodies are JSON text, ready to be sent."""
+
+    configuration: bytes
+    properties: bytes
+    qubits: int
+    simulator: bool
+    basis_gates: tuple[str, ...]
+    processor_type: dict[str, Any]
+    backend_version: str
+    repeatable: bool
+
+
+def describe(executor: Executor) -> Description:
+    """The description of an executor's device; made once, to be kept by the caller."""
+    configuration, properties = executor.describe()
+    return Description(
+        configuration=orjson.dumps(configuration),
+        properties=orjson.dumps(properties),
+        qubits=int(configuration["n_qubits"]),
+        simulator=bool(configuration["simulator"]),
+        basis_gates=tuple(configuration["basis_gates"]),
+        processor_type=dict(configuration.get("processor_type") or {}),
+        backend_version=str(configuration["backend_version"]),
+        repeatable=executor.repeatable,
+    )

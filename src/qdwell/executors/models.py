@@ -1,0 +1,107 @@
+"""The machines that Aer plays: models of real devices by name, and one ideal machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qiskit.circuit import Delay, IfElseOp, Measure, Parameter, Reset, SwitchCaseOp, WhileLoopOp
+from qiskit.circuit.controlflow import ForLoopOp
+from qiskit.circuit.library import CXGate, IGate, RZGate, SXGate, XGate
+from qiskit.providers import QubitProperties
+from qiskit.transpiler import InstructionProperties, Target
+from qiskit_ibm_runtime import fake_provider
+from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
+
+from qdwell.errors import ConfigError
+from qdwell.executors.aer import AerExecutor
+from qdwell.executors.noise import CutNoise
+
+#: Couplings of the 27-qubit heavy-hex lattice of the Falcon processors.
+_HEAVY_HEX_27 = (
+    (0, 1), (1, 2), (1, 4), (2, 3), (3, 5), (4, 7), (5, 8), (6, 7), (7, 10), (8, 9), (8, 11),
+    (10, 12), (11, 14), (12, 13), (12, 15), (13, 14), (14, 16), (15, 18), (16, 19), (17, 18),
+    (18, 21), (19, 20), (19, 22), (21, 23), (22, 25), (23, 24), (24, 25), (25, 26),
+)  # fmt: skip
+
+_CONTROL_FLOW = {
+    "if_else": IfElseOp,
+    "for_loop": ForLoopOp,
+    "while_loop": WhileLoopOp,
+    "switch_case": SwitchCaseOp,
+}
+
+
+def ideal_machine(name: str) -> AerExecutor:
+    """A 27-qubit heavy-hex machine without noise, with the durations of a Falcon processor."""
+    return AerExecutor(name, ideal_target())
+
+
+def ideal_target() -> Target:
+    """Instructions of the ideal machine: cx, id, rz, sx, x, measure, reset, delay, control flow."""
+    qubits = range(27)
+    target = Target(
+        num_qubits=27,
+        dt=2.2222222222222221e-10,
+        qubit_properties=[QubitProperties(frequency=5.0e9) for _ in qubits],
+    )
+
+    def on_each(duration: float) -> dict[tuple[int, ...], InstructionProperties]:
+        return {(q,): InstructionProperties(duration=duration, error=0.0) for q in qubits}
+
+    target.add_instruction(IGate(), on_each(3.5555555555555554e-08))
+    target.add_instruction(SXGate(), on_each(3.5555555555555554e-08))
+    target.add_instruction(XGate(), on_each(3.5555555555555554e-08))
+    target.add_instruction(RZGate(Parameter("angle")), on_each(0.0))
+    target.add_instruction(Measure(), on_each(7.1e-07))
+    target.add_instruction(Reset(), on_each(8.0e-07))
+    target.add_instruction(Delay(Parameter("t")), {(q,): None for q in qubits})
+    target.add_instruction(
+        CXGate(),
+        {
+            pair: InstructionProperties(duration=3.0e-07, error=0.0)
+            for a, b in _HEAVY_HEX_27
+            for pair in ((a, b), (b, a))
+        },
+    )
+    for name, operation in _CONTROL_FLOW.items():
+        target.add_instruction(operation, name=name)
+    return target
+
+
+def device_model(name: str, model: str) -> AerExecutor:
+    """The model of a real device that `qiskit_ibm_runtime.fake_provider` holds under `model`.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    backend = _fake_class(model)()
+    target = backend.target
+    configuration, properties = _snapshot(backend, name)
+    noise = CutNoise(backend.properties(), backend.configuration().basis_gates, backend.dt)
+    version = str(configuration.get("backend_version", "1"))
+    return AerExecutor(name, target, noise, (configuration, properties), version)
+
+
+def _fake_class(model: str) -> type[FakeBackendV2]:
+    known: dict[str, type[FakeBackendV2]] = {}
+    for value in vars(fake_provider).values():
+        if isinstance(value, type) and issubclass(value, FakeBackendV2):
+            if isinstance(given := getattr(value, "backend_name", None), str):
+                known[given] = value
+    if model not in known:
+        raise ConfigError(
+            "backends.target", f"no device model {model!r}; known: {', '.join(sorted(known))}"
+        )
+    return known[model]
+
+
+def _snapshot(backend: FakeBackendV2, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The snapshot's two files: they are in the form in which the service sends them."""
+    folder = Path(backend.dirname)
+    configuration = json.loads((folder / backend.conf_filename).read_text())
+    properties = json.loads((folder / backend.props_filename).read_text())
+    configuration |= {"backend_name": name, "simulator": False, "local": False}
+    properties["backend_name"] = name
+    return configuration, properties

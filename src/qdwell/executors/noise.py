@@ -1,0 +1,144 @@
+"""Noise models of real devices, cut down to what a circuit needs.
+
+The stock local testing mode builds the noise model of a whole device (1.6 s for 127 qubits, 5 s for
+133), and Aer writes all of it out and reads it back for every run. Here errors are made one gate at a
+time, when the first circuit asks for them, and kept; a run gets a model with only the errors that it
+can meet: instructions that it contains, on qubits that it touches.
+
+**Why the samples stay the same.** Every error comes from one entry of the device's calibration and is
+attached to exactly the qubits of that entry, so leaving out entries on other qubits or instructions
+changes no operation of the circuit. What could change is Aer's choice of method, which looks at the
+kinds of error in the whole model: without any `kraus` error a Clifford circuit runs on the
+stabilizer simulator. So a cut model carries one *pin*: an error of the whole model, of the most
+general kind that it has, attached to an instruction that no circuit contains.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from qiskit.circuit import Delay
+from qiskit_aer.noise import NoiseModel
+from qiskit_aer.noise.device.models import (
+    basic_device_gate_errors,
+    basic_device_readout_errors,
+)
+from qiskit_aer.noise.device.parameters import thermal_relaxation_values
+from qiskit_aer.noise.passes import RelaxationNoisePass
+from qiskit_ibm_runtime.models.exceptions import BackendPropertyError
+
+#: Name of the instruction that the pin is attached to.
+PIN = "qdwell_pin"
+
+#: Cut models that are kept for each device.
+_MODELS_MAX = 256
+
+
+class CutNoise:
+    """The noise of one device, given out in cuts.
+
+    Args:
+        properties: the device's calibration, as the fake backend holds it.
+        basis_gates: the device's basis gates.
+        dt: length of one time step in seconds, for delays.
+    """
+
+    def __init__(self, properties: Any, basis_gates: list[str], dt: float | None) -> None:
+        self._properties = properties
+        self._basis_gates = basis_gates
+        self._gates: dict[frozenset[int], list[tuple[int, Any]]] = defaultdict(list)
+        for place, gate in enumerate(properties.gates):
+            self._gates[frozenset(gate.qubits)].append((place, gate))
+        self._errors: dict[int, list[tuple[str, list[int], Any]]] = {}
+        self._readout = {tuple(q): error for q, error in basic_device_readout_errors(properties)}
+        self._delay_pass = _delay_pass(properties, dt)
+        self._models: OrderedDict[tuple[frozenset[str], frozenset[int]], NoiseModel] = OrderedDict()
+        self._pin: Any = None
+        self._pin_sought = False
+
+    def cut(self, names: frozenset[str], qubits: frozenset[int]) -> NoiseModel:
+        """The model for circuits with instructions `names` on device `qubits`."""
+        key = (names, qubits)
+        if (model := self._models.get(key)) is not None:
+            self._models.move_to_end(key)
+            return model
+        model = self._build(names, qubits)
+        self._models[key] = model
+        if len(self._models) > _MODELS_MAX:
+            self._models.popitem(last=False)
+        return model
+
+    def _build(self, names: frozenset[str], qubits: frozenset[int]) -> NoiseModel:
+        model = NoiseModel(basis_gates=self._basis_gates)
+        for qubit in sorted(qubits):
+            if (error := self._readout.get((qubit,))) is not None:
+                model.add_readout_error(error, [qubit])
+        wanted = [
+            place_gate
+            for gate_qubits, gates in self._gates.items()
+            if gate_qubits <= qubits
+            for place_gate in gates
+            if place_gate[1].gate in names
+        ]
+        for place, gate in sorted(wanted, key=lambda it: it[0]):
+            for name, gate_qubits, error in self._errors_of(place, gate):
+                model.add_quantum_error(error, name, gate_qubits, warnings=False)
+        if (pin := self._find_pin()) is not None:
+            places = list(range(pin.num_qubits))
+            model.add_quantum_error(pin, [PIN], places, warnings=False)
+        if self._delay_pass is not None:
+            model._custom_noise_passes.append(self._delay_pass)
+        return model
+
+    def _errors_of(self, place: int, gate: Any) -> list[tuple[str, list[int], Any]]:
+        if place not in self._errors:
+            one = SimpleNamespace(qubits=self._properties.qubits, gates=[gate])
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="qiskit_aer.noise.device.models")
+                self._errors[place] = basic_device_gate_errors(one)
+        return self._errors[place]
+
+    def _find_pin(self) -> Any:
+        """An error with a `kraus` part if the device has any; else any error.
+
+        Relaxation has a `kraus` part exactly where T2 > T1 (else it is a mixture of resets and Z),
+        so only gates on such qubits are tried, the smallest first.
+        """
+        if not self._pin_sought:
+            self._pin_sought = True
+            times = thermal_relaxation_values(self._properties)
+            slow = {qubit for qubit, (t1, t2, _) in enumerate(times) if t2 > t1}
+            ordered = sorted(self._gates.items(), key=lambda it: (len(it[0]), min(it[0])))
+            every = [entry for _, gates in ordered for entry in gates]
+            likely = [entry for entry in every if slow.intersection(entry[1].qubits)]
+            self._pin = self._first(likely, _has_kraus) or self._first(every, lambda _: True)
+        return self._pin
+
+    def _first(self, gates: Iterable[tuple[int, Any]], fits: Callable[[Any], bool]) -> Any:
+        for place, gate in gates:
+            for _, _, error in self._errors_of(place, gate):
+                if fits(error):
+                    return error
+        return None
+
+
+def _has_kraus(error: Any) -> bool:
+    return any(step.operation.name == "kraus" for circuit in error.circuits for step in circuit)
+
+
+def _delay_pass(properties: Any, dt: float | None) -> RelaxationNoisePass | None:
+    """Relaxation during delays, or None where the calibration lacks T1 or T2 of a qubit.
+
+    The excited population is left at zero: the stock model is made for a temperature of 0 K.
+    """
+    count = range(len(properties.qubits))
+    try:
+        t1s = [properties.t1(qubit) for qubit in count]
+        t2s = [properties.t2(qubit) for qubit in count]
+    except BackendPropertyError:
+        return None
+    return RelaxationNoisePass(t1s=t1s, t2s=t2s, dt=dt, op_types=Delay)

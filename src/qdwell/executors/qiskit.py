@@ -1,0 +1,161 @@
+"""Any Qiskit `BackendV2`, named by the import path of a factory: `package.module:factory`.
+
+The backend must give ordered shots when run with `memory=True`, as the primitives of Qiskit expect.
+Options of the config row go to the factory, but for two of ours: `simulator` (default false) says
+that the backend takes any circuit, and `repeatable` (default false) that a lost run may be run again.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.providers import BackendV2, JobStatus
+from qiskit.transpiler import Target
+
+from qdwell.clock import SystemClock
+from qdwell.errors import ConfigError
+from qdwell.executors import base, describe
+from qdwell.wire.device import Batch, Fitted, Outcome, Samples
+
+_STATUS = {
+    JobStatus.DONE: base.RunStatus.DONE,
+    JobStatus.ERROR: base.RunStatus.FAILED,
+    JobStatus.CANCELLED: base.RunStatus.STOPPED,
+}
+
+
+def backend_executor(spec: base.Spec) -> BackendExecutor:
+    """The executor of a config row of kind `qiskit`.
+
+    Raises:
+        ConfigError: the factory cannot be imported, fails, or gives no `BackendV2`.
+    """
+    key = f"backends.{spec.name}.target"
+    module, _, factory = (spec.target or "").partition(":")
+    options = dict(spec.options)
+    simulator = bool(options.pop("simulator", False))
+    repeatable = bool(options.pop("repeatable", False))
+    try:
+        backend = getattr(importlib.import_module(module), factory)(**options)
+    except Exception as error:  # The factory is the operator's own code and may raise anything.
+        raise ConfigError(key, f"{spec.target!r} cannot be called: {error!r}") from error
+    if not isinstance(backend, BackendV2):
+        raise ConfigError(key, f"{spec.target!r} gave a {type(backend).__name__}, not a BackendV2")
+    return BackendExecutor(spec.name, backend, simulator=simulator, repeatable=repeatable)
+
+
+class BackendExecutor:
+    """Holds one `BackendV2`. A run's token is the backend's own job id where it has one."""
+
+    def __init__(
+        self, name: str, backend: BackendV2, *, simulator: bool = False, repeatable: bool = False
+    ) -> None:
+        self.name = name
+        self.simulator = simulator
+        self.repeatable = repeatable
+        self.version = str(backend.backend_version or "1")
+        self._backend = backend
+        self._target: Target = backend.target
+        self._clock = SystemClock()
+        self._runs: dict[str, tuple[Batch, list[QuantumCircuit], list[Any], int]] = {}
+        # Backends differ in what their run takes; one without a seed option gets none.
+        self._seeded = hasattr(backend.options, "seed_simulator")
+
+    @property
+    def target(self) -> Target:
+        """Instructions and qubits of the device."""
+        return self._target
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Configuration and properties as the stock client reads them."""
+        if self.simulator:
+            return describe.simulator(self.name, self.version, self._target)
+        return describe.machine(self.name, self.version, self._target)
+
+    def acquire(self) -> str:
+        """A `BackendV2` has nothing to open."""
+        return f"lease-{self.name}"
+
+    def release(self, lease: str) -> None:
+        """A `BackendV2` has nothing to close."""
+
+    def fit(self, circuit: QuantumCircuit) -> Fitted:
+        """The circuit as it is."""
+        return base.fitted(circuit)
+
+    def start(self, batch: Batch) -> str:
+        """Hand the circuits to the backend, in as many jobs as its `max_circuits` asks for."""
+        circuits = [
+            fit.circuit.assign_parameters(row) if len(row) else fit.circuit
+            for fit, row in zip(batch.circuits, batch.values, strict=True)
+        ]
+        options: dict[str, Any] = {"shots": batch.shots, "memory": True}
+        if batch.seed is not None and self._seeded:
+            options["seed_simulator"] = batch.seed + batch.first
+        step = self._backend.max_circuits or max(1, len(circuits))
+        start = self._clock.now()
+        try:
+            jobs = [
+                self._backend.run(circuits[at : at + step], **options)
+                for at in range(0, len(circuits), step)
+            ]
+        except Exception as error:  # A provider raises classes of its own.
+            raise base.execution_failed(str(error)) from error
+        token = "+".join(str(job.job_id()) for job in jobs) or "nothing"
+        self._runs[token] = (batch, circuits, jobs, start)
+        return token
+
+    def status(self, run: str) -> base.RunStatus:
+        """How the backend's jobs stand; the least advanced of them counts."""
+        if run not in self._runs:
+            return base.RunStatus.UNKNOWN
+        found = {_STATUS.get(job.status(), base.RunStatus.RUNNING) for job in self._runs[run][2]}
+        order = (base.RunStatus.FAILED, base.RunStatus.STOPPED, base.RunStatus.RUNNING)
+        return next((status for status in order if status in found), base.RunStatus.DONE)
+
+    def result(self, run: str) -> Outcome:
+        """Wait for the backend's jobs.
+
+        Raises:
+            ProgramError: one of them failed or was cancelled, or the token is not known.
+        """
+        if run not in self._runs:
+            raise base.execution_failed(f"no run {run} here")
+        batch, circuits, jobs, start = self._runs.pop(run)
+        samples: list[Samples] = []
+        try:
+            for job in jobs:
+                for entry in job.result().results:
+                    samples.append(_samples(entry, circuits[len(samples)].num_clbits, batch.shots))
+        except Exception as error:  # A provider raises classes of its own.
+            raise base.execution_failed(str(error)) from error
+        if len(samples) != len(circuits):
+            raise base.execution_failed("the backend gave fewer results than circuits")
+        return Outcome(samples, start, self._clock.now())
+
+    def stop(self, run: str) -> None:
+        """Cancel the backend's jobs and wait until they are final."""
+        if run not in self._runs:
+            return
+        for job in self._runs[run][2]:
+            try:
+                job.cancel()
+            except NotImplementedError:
+                # Some providers cannot cancel: their run is waited for below.
+                pass
+            job.wait_for_final_state() if hasattr(job, "wait_for_final_state") else job.result()
+        del self._runs[run]
+
+    def run(self, batch: Batch) -> Outcome:
+        """`start` and `result` in one."""
+        return self.result(self.start(batch))
+
+
+def _samples(entry: Any, clbits: int, shots: int) -> Samples:
+    width = (clbits + 7) // 8
+    memory = getattr(entry.data, "memory", None) or ["0x0"] * shots
+    joined = b"".join(int(text, 16).to_bytes(width, "big") for text in memory)
+    return Samples(np.frombuffer(joined, np.uint8).reshape(len(memory), width))

@@ -1,0 +1,73 @@
+"""The three stages of any program, and all three in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+from qdwell.clock import stopwatch_ns
+from qdwell.errors import BadInput, ProgramError
+from qdwell.programs import estimator, sampler
+from qdwell.programs.cache import Cache
+from qdwell.programs.options import check_submission
+from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
+from qdwell.wire import codec
+from qdwell.wire.device import Device
+
+_PROGRAMS: dict[str, ModuleType] = {"sampler": sampler, "estimator": estimator}
+
+Emit = Callable[[bytes], None]
+
+
+def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
+    """Decode, check against the device, and count; no device time.
+
+    Raises:
+        ProgramError: the job fails through its own content (E25-E27).
+    """
+    try:
+        params = codec.parse(work.params)
+        check_submission(work.program_id, params)
+    except BadInput as error:
+        raise ProgramError(1208, error.message, error.solution) from error
+    result: tuple[Prepared, Facts] = _PROGRAMS[work.program_id].prepare(work, params, device, cache)
+    return result
+
+
+def execute(prepared: Prepared, device: Device, emit_interim: Emit | None = None) -> Raw:
+    """Run on the device. `emit_interim` gets each finished PUB's result but the last one's.
+
+    Raises:
+        ProgramError: the device failed (E28).
+    """
+    raw: Raw = _PROGRAMS[prepared.program_id].execute(prepared, device, emit_interim)
+    return raw
+
+
+def postprocess(raw: Raw) -> Finished:
+    """Reduce and encode; `Finished.interim` holds the interim results not given out before."""
+    finished: Finished = _PROGRAMS[raw.program_id].postprocess(raw)
+    return finished
+
+
+def run_all(
+    work: Work, device: Device, cache: Cache, emit_interim: Emit | None = None
+) -> tuple[Facts, tuple[int, int, int], Finished]:
+    """The three stages in a row: the facts, nanoseconds of each stage, and the end.
+
+    Every interim result has been emitted when it returns, the last PUB's too.
+
+    Raises:
+        ProgramError: as the stages.
+    """
+    began = stopwatch_ns()
+    prepared, facts = prepare(work, device, cache)
+    ready = stopwatch_ns()
+    raw = execute(prepared, device, emit_interim)
+    executed = stopwatch_ns()
+    finished = postprocess(raw)
+    done = stopwatch_ns()
+    if emit_interim is not None:
+        for text in finished.interim:
+            emit_interim(text)
+    return facts, (ready - began, executed - ready, done - executed), finished

@@ -1,0 +1,87 @@
+"""What goes into a program and what comes out of each of its three stages.
+
+    Work -> prepare -> Prepared, Facts -> execute -> Raw -> postprocess -> Finished
+
+All of it can be pickled, because each stage may run in another process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qdwell.errors import ProgramError
+
+__all__ = ["Facts", "Finished", "Limits", "Prepared", "ProgramError", "Raw", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may ask for."""
+
+    #: Circuits times shots, after broadcasting (L14).
+    executions_max: int = 10_000_000
+    #: QPY older than this is refused: below 13 it may carry dangerous text.
+    qpy_version_min: int = 13
+    #: The most that one compressed value of the input may hold.
+    inflated_bytes_max: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One job as it was submitted."""
+
+    job_id: str
+    #: sampler or estimator.
+    program_id: str
+    #: The JSON text of the submission's `params`.
+    params: bytes
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What preparation learned about a job (J34, J35)."""
+
+    #: Circuits times shots after broadcasting.
+    executions: int
+    num_circuits: int
+    #: One entry per circuit of the submission.
+    num_qubits: list[int]
+    circuit_depths: list[int]
+    #: Expected quantum time: 2 s + 0.35 ms per execution.
+    estimate_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the device needs: one plan per PUB, of the program's own type."""
+
+    program_id: str
+    pubs: tuple[Any, ...]
+    seed: int | None
+    #: Metadata of the result as a whole.
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What the device gave: one entry per PUB, of the program's own type."""
+
+    program_id: str
+    pubs: tuple[Any, ...]
+    metadata: dict[str, Any]
+    #: How many PUBs at the front were already given out as interim results.
+    emitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a job: JSON texts, ready to be stored and sent.
+
+    `interim` are the interim results that `execute` did not give out: the last PUB's, whose result is
+    made only now. They come before the final one (R5).
+    """
+
+    result: bytes
+    interim: tuple[bytes, ...] = ()

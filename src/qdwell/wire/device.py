@@ -1,0 +1,117 @@
+"""What a program may ask of a device, and the values that pass between them.
+
+Programs and executors never import each other; they meet here. All values are picklable, because a
+stage may run in another process than the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+    from qiskit.transpiler import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A circuit in the form in which a device takes it, its parameters still open."""
+
+    circuit: QuantumCircuit
+    #: Names and labels of the instructions in it, blocks of control flow included.
+    names: frozenset[str]
+    #: Device qubits that any instruction but a barrier touches.
+    qubits: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Circuits to run one after the other, each with its own row of parameter values."""
+
+    circuits: tuple[Fitted, ...]
+    #: `values[i]` are the parameter values of `circuits[i]`, in the order of its parameters.
+    values: tuple[NDArray[np.float64], ...]
+    shots: int
+    #: None: the device takes a fresh seed for every run.
+    seed: int | None = None
+    #: Place of the first circuit in the larger run that this is a part of. A run in parts then
+    #: gives the same samples as one run.
+    first: int = 0
+    #: Keep the order of the shots; else only how often each outcome came.
+    ordered: bool = True
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Circuits `start` to `stop` as a batch of their own, with the same samples."""
+        return replace(
+            self,
+            circuits=self.circuits[start:stop],
+            values=self.values[start:stop],
+            first=self.first + start,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What one circuit gave.
+
+    `bits` has shape `(rows, ceil(clbits / 8))`, most significant byte first; classical bit 0 is the
+    last bit of the last byte. Without `counts` each row is one shot, in order; with `counts` the rows
+    are the distinct outcomes and `counts[i]` says how often row `i` came.
+    """
+
+    bits: NDArray[np.uint8]
+    counts: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Answer of a device to a batch: samples per circuit, and when it ran (ms since the epoch)."""
+
+    samples: list[Samples]
+    start: int
+    stop: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Device(Protocol):
+    """A device as a program sees it."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes when circuits fitted before must be fitted again (S37)."""
+        ...
+
+    @property
+    def simulator(self) -> bool:
+        """True: takes any circuit; False: only instructions of `target`, as a machine does."""
+        ...
+
+    @property
+    def target(self) -> Target:
+        """Instructions and qubits of the device."""
+        ...
+
+    def fit(self, circuit: QuantumCircuit) -> Fitted:
+        """The circuit in the device's form; classical work, no device time.
+
+        Raises:
+            ProgramError: the device cannot run it.
+        """
+        ...
+
+    def run(self, batch: Batch) -> Outcome:
+        """Run the batch and wait for its samples.
+
+        Raises:
+            ProgramError: the run failed.
+        """
+        ...
