@@ -14,6 +14,7 @@ _ALL = {it.name.removesuffix(".py") for it in SRC.iterdir()}
 #: floor -> the floors it may import, besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"client", "errors"},
+    "__main__": {"cli"},
     "errors": set(),
     "settings": {"errors"},
     "config": {"errors", "settings"},
