@@ -29,6 +29,7 @@ serve: $(READY) ## serve on this machine, with data in DATA (var/qdwell)
 	@.venv/bin/qdwell serve --data-dir $(DATA)
 
 bench: $(READY) ## measure, and print each target beside its number
+	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --inexact --quiet --extra server --group bench
 	@.venv/bin/python -m bench
 
 lint: $(READY) ## check style and types

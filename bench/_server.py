@@ -1,0 +1,54 @@
+"""A real server for the benchmarks: a process of its own, on a free port, with its data in a
+temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def server(config: str = "") -> Iterator[dict[str, str]]:
+    """Start `qdwell serve` with this TOML; yield the first user's settings by name; stop it
+    again.""" with tempfile.TemporaryDirectory(prefix="qdwell-bench-") as folder:
+        toml = Path(folder) / "qdwell.toml"
+        toml.write_text(config)
+        data = Path(folder) / "data"
+        command = [sys.executable, "-m", "qdwell", "serve", "--port", "0"]
+        command += ["--data-dir", str(data), "--config", str(toml)]
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            try:
+                assert process.stdout is not None
+                if not any("serves" in line for line in process.stdout):
+                    raise RuntimeError(Path(log.name).read_text())
+                yield _settings(data)
+            finally:
+                process.terminate()
+                process.communicate()
+
+
+def _settings(data: Path) -> dict[str, str]:
+    command = [sys.executable, "-m", "qdwell", "env", "--data-dir", str(data)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    pairs = (line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
+    return {name: value.strip("'\"") for name, value in pairs if not name.startswith("#")}
+
+
+def stock_service(settings: dict[str, str]) -> object:
+    """Return the stock client's service for these settings; several servers can be used in
+    turns.""" for name in ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):
+        os.environ[name] = settings[name]
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
+    return QiskitRuntimeService(
+        token=settings["QISKIT_IBM_TOKEN"],
+        url=settings["QISKIT_IBM_URL"],
+        instance=settings["QISKIT_IBM_INSTANCE"],
+    )
