@@ -1,10 +1,11 @@
-# Everything is a target; `make help` lists them. Only python3 (3.11 or newer) and make are needed: `setup` brings the rest
-# into .uv and .venv, and each target that needs it calls it. It is quick when nothing has changed.
+# `make help` lists the targets. Only python3 (3.11 or newer) and make are needed: `setup` brings the
+# rest into .uv and .venv, and each target that needs it calls it. It is quick if nothing changed.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 UV := .uv/bin/uv
 READY := .venv/.qdwell-ready
+QUIETLY := --quiet --disable-pip-version-check
 DATA ?= var/qdwell
 TESTS ?= tests
 
@@ -60,10 +61,9 @@ $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "qdwell needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)."; \
 	  echo "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv .uv >/dev/null 2>.uv.log || { \
-	  cat .uv.log; rm -rf .uv .uv.log; \
-	  echo "This Python cannot make environments: install its venv module"; \
-	  echo "(Debian and Ubuntu: apt install python3-venv), then try again."; exit 1; }
+	@{ $(PYTHON) -m venv .uv && .uv/bin/python -m pip install $(QUIETLY) uv==$(UV_VERSION); } >.uv.log 2>&1 \
+	|| { rm -rf .uv; $(PYTHON) -m pip install $(QUIETLY) --target .uv uv==$(UV_VERSION); } >>.uv.log 2>&1 \
+	|| { cat .uv.log; rm -rf .uv .uv.log; \
+	  echo "uv $(UV_VERSION) could not be installed, by venv or by pip; see above. If this Python has no"; \
+	  echo "venv module, install it (Debian and Ubuntu: apt install python3-venv), then try again."; exit 1; }
 	@rm -f .uv.log
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || { \
-	  rm -rf .uv; echo "uv $(UV_VERSION) could not be installed; is a package index within reach?"; exit 1; }
