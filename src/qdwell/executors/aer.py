@@ -1,10 +1,10 @@
 """Aer: the ideal simulator, ideal machines, and models of real devices.
 
-One warm `AerSimulator` per device. A circuit goes to Aer as it came, at full width: Aer itself drops
-idle qubits, and measured narrow and wide runs differ by 7 %. What must be small is the noise model,
-and `noise.CutNoise` sees to that. The samples for a seed are those of the stock client's local
-testing mode: circuit `i` of a run uses `seed + 2113 i`, Aer's own rule, also when the run comes in
-parts.
+One warm `AerSimulator` per device. A circuit goes to Aer as it came, at full width: Aer itself
+drops idle qubits, and measured narrow and wide runs differ by 7 %. What must be small is the noise
+model, and `noise.CutNoise` sees to that. The samples for a seed are those of the stock client's
+local testing mode: circuit `i` of a run uses `seed + 2113 i`, Aer's own rule, also when the run
+comes in parts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qiskit_aer import AerSimulator
 
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
-from qdwell.executors import base, describe
+from qdwell.executors import base, configuration
 from qdwell.executors.noise import CutNoise
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
 
@@ -74,9 +74,9 @@ class AerExecutor(base.InProcess):
         """Configuration and properties as the stock client reads them."""
         if self._description is None:
             if self.simulator:
-                self._description = describe.simulator(self.name, self.version, self._target)
+                self._description = configuration.simulator(self.name, self.version, self._target)
             else:
-                self._description = describe.machine(self.name, self.version, self._target)
+                self._description = configuration.machine(self.name, self.version, self._target)
         return self._description
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:

@@ -187,7 +187,7 @@ def _gather(
     circuit: QuantumCircuit, places: tuple[int, ...], names: set[str], qubits: set[int]
 ) -> None:
     """Collect names and qubits, blocks included; `places` are the device qubits of `circuit`'s."""
-    index = {bit: place for bit, place in zip(circuit.qubits, places, strict=True)}
+    index = dict(zip(circuit.qubits, places, strict=True))
     for step in circuit.data:
         operation = step.operation
         if operation.name == "barrier":

@@ -85,11 +85,9 @@ def device_model(name: str, model: str) -> AerExecutor:
 
 
 def _fake_class(model: str) -> type[FakeBackendV2]:
-    known: dict[str, type[FakeBackendV2]] = {}
-    for value in vars(fake_provider).values():
-        if isinstance(value, type) and issubclass(value, FakeBackendV2):
-            if isinstance(given := getattr(value, "backend_name", None), str):
-                known[given] = value
+    classes = (it for it in vars(fake_provider).values() if isinstance(it, type))
+    models = (it for it in classes if issubclass(it, FakeBackendV2))
+    known = {it.backend_name: it for it in models if hasattr(it, "backend_name")}
     if model not in known:
         raise ConfigError(
             "backends.target", f"no device model {model!r}; known: {', '.join(sorted(known))}"

@@ -1,15 +1,15 @@
 """Noise models of real devices, cut down to what a circuit needs.
 
 The stock local testing mode builds the noise model of a whole device (1.6 s for 127 qubits, 5 s for
-133), and Aer writes all of it out and reads it back for every run. Here errors are made one gate at a
-time, when the first circuit asks for them, and kept; a run gets a model with only the errors that it
-can meet: instructions that it contains, on qubits that it touches.
+133), and Aer writes all of it out and reads it back for every run. Here errors are made one gate at
+a time, when the first circuit asks for them, and kept; a run gets a model with only the errors that
+it can meet: instructions that it contains, on qubits that it touches.
 
-**Why the samples stay the same.** Every error comes from one entry of the device's calibration and is
-attached to exactly the qubits of that entry, so leaving out entries on other qubits or instructions
-changes no operation of the circuit. What could change is Aer's choice of method, which looks at the
-kinds of error in the whole model: without any `kraus` error a Clifford circuit runs on the
-stabilizer simulator. So a cut model carries one *pin*: an error of the whole model, of the most
+**Why the samples stay the same.** Every error comes from one entry of the device's calibration and
+is attached to exactly the qubits of that entry, so leaving out entries on other qubits or
+instructions changes no operation of the circuit. What could change is Aer's choice of method, which
+looks at the kinds of error in the whole model: without any `kraus` error a Clifford circuit runs on
+the stabilizer simulator. So a cut model carries one *pin*: an error of the whole model, of the most
 general kind that it has, attached to an instruction that no circuit contains.
 """
 

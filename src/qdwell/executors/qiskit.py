@@ -2,11 +2,13 @@
 
 The backend must give ordered shots when run with `memory=True`, as the primitives of Qiskit expect.
 Options of the config row go to the factory, but for two of ours: `simulator` (default false) says
-that the backend takes any circuit, and `repeatable` (default false) that a lost run may be run again.
+that the backend takes any circuit, and `repeatable` (default false) that a lost run may be run
+again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any
 
@@ -17,7 +19,7 @@ from qiskit.transpiler import Target
 
 from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
-from qdwell.executors import base, describe
+from qdwell.executors import base, configuration
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
 
 _STATUS = {
@@ -72,8 +74,8 @@ class BackendExecutor:
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Configuration and properties as the stock client reads them."""
         if self.simulator:
-            return describe.simulator(self.name, self.version, self._target)
-        return describe.machine(self.name, self.version, self._target)
+            return configuration.simulator(self.name, self.version, self._target)
+        return configuration.machine(self.name, self.version, self._target)
 
     def acquire(self) -> str:
         """A `BackendV2` has nothing to open."""
@@ -141,12 +143,13 @@ class BackendExecutor:
         if run not in self._runs:
             return
         for job in self._runs[run][2]:
-            try:
+            # Some providers cannot cancel: their run is waited for.
+            with contextlib.suppress(NotImplementedError):
                 job.cancel()
-            except NotImplementedError:
-                # Some providers cannot cancel: their run is waited for below.
-                pass
-            job.wait_for_final_state() if hasattr(job, "wait_for_final_state") else job.result()
+            if hasattr(job, "wait_for_final_state"):
+                job.wait_for_final_state()
+            else:
+                job.result()
         del self._runs[run]
 
     def run(self, batch: Batch) -> Outcome:

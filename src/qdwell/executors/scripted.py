@@ -26,7 +26,7 @@ from qiskit.transpiler import Target
 
 from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
-from qdwell.executors import base, describe
+from qdwell.executors import base, configuration
 from qdwell.executors.models import ideal_target
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
 
@@ -97,8 +97,8 @@ class ScriptedExecutor(base.InProcess):
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Configuration and properties as the stock client reads them."""
         if self.simulator:
-            return describe.simulator(self.name, self.version, self._target)
-        return describe.machine(self.name, self.version, self._target)
+            return configuration.simulator(self.name, self.version, self._target)
+        return configuration.machine(self.name, self.version, self._target)
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
         """The circuit as it is."""

@@ -1,7 +1,7 @@
 """Content-addressed caches of prepared things, one for each session or batch (S37).
 
-A hit only shortens preparation; it never changes a result. Groups never share: what one user's session
-has cached says nothing to another's. A job outside a group gets a cache of its own.
+A hit only shortens preparation; it never changes a result. Groups never share: what one user's
+session has cached says nothing to another's. A job outside a group gets a cache of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Cache:
         self._entries_max = entries_max
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The thing under `key`, made by `make` if it is not there. Errors of `make` are not kept."""
+        """The thing under `key`; `make` makes it if it is not there. Its errors are not kept."""
         if key in self._entries:
             self.hits += 1
             self._entries.move_to_end(key)

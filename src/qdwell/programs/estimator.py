@@ -1,11 +1,12 @@
 """The estimator (V2): expectation values of observables, without mitigation (resilience level 0).
 
 Per PUB, parameter values and observables are broadcast against each other; each parameter point is
-measured in the settings that its observables need. `stds` are the standard errors of one run: the sum
-of |coefficient| times the standard deviation of each term, over the square root of the shots.
+measured in the settings that its observables need. `stds` are the standard errors of one run: the
+sum of |coefficient| times the standard deviation of each term, over the square root of the shots.
 
 PUBs with equal shots form one run, as in Qiskit's backend estimator: the seeds of its circuits are
-counted through. So a job with a seed gives the same values as the stock client's local testing mode.
+counted through. So a job with a seed gives the same values as the stock client's local testing
+mode.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from qdwell.programs import measure, options, pubs
 from qdwell.programs.cache import Cache, content_key
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
 from qdwell.wire import results
+from qdwell.wire.arrays import pack_array
 from qdwell.wire.device import Batch, Device, Samples
 
 #: An observable: coefficients by label.
@@ -79,7 +81,7 @@ def prepare(
     placed: Counter[int] = Counter()
     for place, parts in enumerate(params.get("pubs") or []):
         field = f"pubs[{place}]"
-        circuit_part, observables_part, values_part, precision, *_ = [*parts, None, None]
+        circuit_part, observables_part, values_part, precision = pubs.padded(parts, 4)
         entry = reader.circuit(circuit_part, field, measured=False)
         values = reader.values(values_part, entry.circuit, field)
         observables = _observables(observables_part, entry, reader, cache, field)
@@ -109,7 +111,7 @@ def prepare(
 def _observables(
     part: Any, entry: pubs.Loaded, reader: pubs.Reader, cache: Cache, field: str
 ) -> NDArray[np.object_]:
-    """The observables as an array of `{label: coefficient}`; from the cache if their text is known."""
+    """The observables, an array of `{label: coefficient}`; cached by their text."""
 
     def make() -> NDArray[np.object_]:
         decoded = reader.decoded(part, field)
@@ -129,7 +131,7 @@ def _observables(
                 raise ProgramError(
                     pubs.BAD_INPUT,
                     f"{field}: the observable has {len(label)} qubits, the circuit has {width}",
-                    "Map the observable to the circuit with observable.apply_layout(circuit.layout).",
+                    "Map it to the circuit with observable.apply_layout(circuit.layout).",
                 )
     return made
 
@@ -244,14 +246,13 @@ def _encoded(given: Given) -> bytes:
     shape = given.points.shape
     evs, stds = np.zeros(shape), np.zeros(shape)
     for index in np.ndindex(*shape):
-        for label, coeff in given.observables[index].items():
+        observable: Observable = given.observables.item(index)
+        for label, coeff in observable.items():
             mean, variance = averages[int(given.points[index]), label]
             evs[index] += mean * coeff
             stds[index] += abs(coeff) * variance**0.5
     stds = np.asarray(stds / np.sqrt(given.shots))
-    data = results.data_bin(
-        shape, {"evs": results.pack_array(evs), "stds": results.pack_array(stds)}
-    )
+    data = results.data_bin(shape, {"evs": pack_array(evs), "stds": pack_array(stds)})
     return results.estimator_pub(
         data,
         {

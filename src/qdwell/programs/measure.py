@@ -1,9 +1,11 @@
-"""Measurement circuits: from observables to as few settings as possible, and back to expectation values.
+"""Measurement circuits: from observables to as few settings as possible, and back to expectation
+values.
 
-Terms that agree qubit by qubit on a basis are measured together. A setting is the PUB's circuit with
-basis changes and measurements added; it keeps the circuit's parameters open, is made once for each
-(circuit, set of terms), and then kept in the group's cache. The grouping, the basis changes, and the
-order of everything are those of Qiskit's backend estimator, so that a seed gives the same values.
+Terms that agree qubit by qubit on a basis are measured together. A setting is the PUB's circuit
+with basis changes and measurements added; it keeps the circuit's parameters open, is made once for
+each (circuit, set of terms), and then kept in the group's cache. The grouping, the basis changes,
+and the order of everything are those of Qiskit's backend estimator, so that a seed gives the same
+values.
 
 Besides Paulis a term may hold projectors: `0 1` in the Z basis, `+ -` in X, `r l` in Y. They are
 measured in their basis; a shot counts only if the outcome is the projector's own.
@@ -34,8 +36,8 @@ _TO_PAULI = str.maketrans({symbol: basis for symbol, (basis, _) in _PROJECTORS.i
 class Terms:
     """Terms that one setting measures, as masks over the packed classical bits.
 
-    For term `i` and packed outcome `o`: the sign is the parity of `o & parity[i]`, and the shot counts
-    if `o & select[i] == wanted[i]`. All three have shape `(terms, bytes)`.
+    For term `i` and packed outcome `o`: the sign is the parity of `o & parity[i]`, and the shot
+    counts if `o & select[i] == wanted[i]`. All three have shape `(terms, bytes)`.
     """
 
     labels: tuple[str, ...]

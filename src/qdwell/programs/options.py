@@ -1,8 +1,8 @@
 """The cheap check of a submission, on plain JSON: shape and options. It opens no payload.
 
 Every option of the V2 primitives has a row here. An option that is not implemented yet is accepted
-only with the value that means what we do anyway (off, unset, the default); any other value is refused
-and named. Nothing is accepted and then ignored.
+only with the value that means what we do anyway (off, unset, the default); any other value is
+refused and named. Nothing is accepted and then ignored.
 """
 
 from __future__ import annotations

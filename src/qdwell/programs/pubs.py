@@ -1,6 +1,8 @@
-"""From the wire to PUBs: circuits, parameter values, and what can be counted and checked about them.
+"""From the wire to PUBs: circuits, parameter values, and what can be counted and checked about
+them.
 
-Everything here runs in a worker. A user's mistake becomes a `ProgramError`, the reason of a failed job.
+Everything here runs in a worker. A user's mistake becomes a `ProgramError`, the reason of a failed
+job.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from qdwell.errors import BadInput, ProgramError
 from qdwell.programs.cache import Cache, content_key
 from qdwell.programs.checks import check_instructions
 from qdwell.programs.work import Facts, Work
-from qdwell.wire import codec
+from qdwell.wire import arrays, codec
 from qdwell.wire.device import Device, Fitted
 
 #: Code of a job whose input is well-formed JSON but means nothing (E4, told by the job).
@@ -128,9 +130,9 @@ class Reader:
         value = self._decoder.decode(part, field)
         if isinstance(value, codec.Bindings):
             return _from_bindings(value, circuit, field)
-        array = codec.arrays.plain_array(value, field) if isinstance(value, list) else value
-        if array.dtype.kind == "c":
-            raise BadInput(f"{field}: parameter values must be real", field=field)
+        array = arrays.plain_array(value, field) if isinstance(value, list | int | float) else value
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise BadInput(f"{field}: parameter values must be an array of reals", field=field)
         return array.astype(np.float64)
 
     def decoded(self, part: Any, field: str) -> Any:
@@ -158,6 +160,11 @@ class Reader:
                 f"{most} that one job may have",
                 "Lower the shots, ask for less precision, or split the job.",
             )
+
+
+def padded(parts: list[Any], length: int) -> list[Any]:
+    """The parts of a PUB, with None for those left out at the end."""
+    return [*parts, *[None] * (length - len(parts))]
 
 
 def facts(circuits: Iterable[Loaded], executions: int) -> Facts:

@@ -71,7 +71,7 @@ def prepare(
     placed: Counter[int] = Counter()
     for place, parts in enumerate(params.get("pubs") or []):
         field = f"pubs[{place}]"
-        circuit_part, values_part, shots_part, *_ = [*parts, None, None]
+        circuit_part, values_part, shots_part = pubs.padded(parts, 3)
         entry = reader.circuit(circuit_part, field, measured=True)
         values = reader.values(values_part, entry.circuit, field)
         shots = chosen.shots if shots_part is None else shots_part

@@ -79,8 +79,8 @@ class Raw:
 class Finished:
     """The end of a job: JSON texts, ready to be stored and sent.
 
-    `interim` are the interim results that `execute` did not give out: the last PUB's, whose result is
-    made only now. They come before the final one (R5).
+    `interim` are the interim results that `execute` did not give out: the last PUB's, whose result
+    is made only now. They come before the final one (R5).
     """
 
     result: bytes

@@ -1,9 +1,9 @@
 """Arrays and compressed bytes, read with suspicion.
 
-A payload of 144 bytes can claim an array of 373 GiB, and 200 kB of zlib can hold 200 MiB. So inflation
-stops at a limit, and the header of a `.npy` is parsed and compared with the bytes that are really
-there before anything is allocated (wire-protocol 15.1). Pickles never load: the element types are a
-fixed set of plain numbers.
+A payload of 144 bytes can claim an array of 373 GiB, and 200 kB of zlib can hold 200 MiB. So
+inflation stops at a limit, and the header of a `.npy` is parsed and compared with the bytes that
+are really there before anything is allocated (wire-protocol 15.1). Pickles never load: the element
+types are a fixed set of plain numbers.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def write_npy(array: NDArray[Any]) -> bytes:
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     header = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {array.shape}, }}"
-    # The format wants the data to start at a multiple of 64 bytes, and the header to end in a newline.
+    # The format wants the data to start at a multiple of 64 bytes, and the header to end in a
+    # newline.
     header += " " * (-(len(header) + 11) % 64) + "\n"
     return b"".join(
         (_MAGIC, b"\x01\x00", struct.pack("<H", len(header)), header.encode(), array.tobytes())

@@ -2,10 +2,10 @@
 
 The client's decoder must never see a user's bytes on a server: it imports modules by name, inflates
 without limit, and believes array headers (wire-protocol 15.1). Here every tag that decodes is on a
-list, the list is per program, and each payload has bounds. Decoding circuits runs the QPY loader, so
-even this decoder runs only in worker processes.
+list, the list is per program, and each payload has bounds. Decoding circuits runs the QPY loader,
+so even this decoder runs only in worker processes.
 
-Nothing of the client is imported here. Qiskit is imported when the first circuit or observable comes.
+Nothing of the client is imported here. Qiskit is imported when the first circuit comes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class CircuitError(BadInput):
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """A bindings array as it came: for each group of parameter names the values, last axis theirs."""
+    """A bindings array as it came: values by parameter names, whose order is the last axis."""
 
     shape: tuple[int, ...] | None
     values: tuple[tuple[tuple[str, ...], Any], ...]
@@ -262,7 +262,7 @@ def _signed(label: str, field: str) -> dict[str, float]:
 
 
 def _weighted(paulis: Any, coeffs: Any, field: str) -> dict[str, float]:
-    """The sum of `paulis`, a list of one-term dicts, with their coefficients; equal labels add up."""
+    """The sum of `paulis`, one-term dicts, with their coefficients; equal labels add up."""
     if not isinstance(paulis, list) or not all(isinstance(term, dict) for term in paulis):
         raise BadInput(f"{field}.data must be a list of Paulis", field=f"{field}.data")
     flat = arrays.plain_array(coeffs, f"{field}.coeffs")

@@ -59,8 +59,8 @@ class Samples:
     """What one circuit gave.
 
     `bits` has shape `(rows, ceil(clbits / 8))`, most significant byte first; classical bit 0 is the
-    last bit of the last byte. Without `counts` each row is one shot, in order; with `counts` the rows
-    are the distinct outcomes and `counts[i]` says how often row `i` came.
+    last bit of the last byte. Without `counts` each row is one shot, in order; with `counts` the
+    rows are the distinct outcomes and `counts[i]` says how often row `i` came.
     """
 
     bits: NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """Results as the stock client's decoder reads them: `PrimitiveResult` down to `.npy` arrays.
 
-Everything is built from plain dicts, so that no class of the client is needed here. A PUB's result is
-encoded once, to bytes; the job's result is put together from those bytes.
+Everything is built from plain dicts, so that no class of the client is needed here. A PUB's result
+is encoded once, to bytes; the job's result is put together from those bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def tagged(tag: str, value: Any) -> dict[str, Any]:
 
 
 def bit_array(bits: NDArray[np.uint8], num_bits: int) -> dict[str, Any]:
-    """A `BitArray`: `bits` of shape `(..., shots, ceil(num_bits / 8))`, most significant byte first."""
+    """A `BitArray`: `bits` is `(..., shots, ceil(num_bits / 8))`, highest byte first."""
     return tagged("BitArray", {"array": pack_array(bits), "num_bits": num_bits})
 
 

@@ -1,7 +1,8 @@
 """A device as the stock client reads it: configuration and properties (wire-protocol 5.2, 5.3).
 
-The client builds its transpiler target from these two, so whatever the device's own target says must
-be in them. Units on the wire: nanoseconds for `dt` and durations, microseconds for T1 and T2, GHz.
+The client builds its transpiler target from these two, so whatever the device's own target says
+must be in them. Units on the wire: nanoseconds for `dt` and durations, microseconds for T1 and T2,
+GHz.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ def simulator(name: str, version: str, target: Target) -> tuple[dict[str, Any], 
     standard = get_standard_gate_name_mapping()
     gates = [it for it in sorted(target.operation_names) if it in standard]
     basis = [it for it in gates if it not in _NON_UNITARY]
-    configuration = _configuration(name, version, int(target.num_qubits or 0), basis)
-    configuration |= {
+    shown = _configuration(name, version, int(target.num_qubits or 0), basis)
+    shown |= {
         "simulator": True,
         "gates": [_gate(it, list(map(str, standard[it].params)), None) for it in basis],
         "coupling_map": None,
         "supported_instructions": [*gates, *_CONTROL_FLOW],
     }
-    return configuration, {}
+    return shown, {}
 
 
 def machine(
@@ -41,7 +42,7 @@ def machine(
     for op_name in sorted(target.operation_names):
         operation = target.operation_from_name(op_name)
         supported.append(op_name)
-        if isinstance(operation, type) or isinstance(operation, ControlFlowOp):
+        if isinstance(operation, type | ControlFlowOp):
             continue
         if op_name in _NON_UNITARY:
             continue
@@ -58,9 +59,9 @@ def machine(
                     "parameters": [str(it) for it in operation.params],
                 }
             )
-    configuration = _configuration(name, version, int(target.num_qubits or 0), basis)
+    shown = _configuration(name, version, int(target.num_qubits or 0), basis)
     coupling = target.build_coupling_map()
-    configuration |= {
+    shown |= {
         "simulator": False,
         "gates": gates,
         "coupling_map": None if coupling is None else [list(edge) for edge in coupling],
@@ -75,8 +76,8 @@ def machine(
         **extra,
     }
     if target.dt is not None:
-        configuration["dt"] = target.dt * 1e9
-    return configuration, _properties(name, version, target)
+        shown["dt"] = target.dt * 1e9
+    return shown, _properties(name, version, target)
 
 
 def _configuration(name: str, version: str, qubits: int, basis: list[str]) -> dict[str, Any]:
