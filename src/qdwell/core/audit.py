@@ -100,6 +100,9 @@ class Auditor:
             elif isinstance(decision, PutBackendState):
                 self._advance(decision.at)
                 self.backends[decision.backend] = decision
+        for backend, job in list(self._qpu.items()):
+            if job.final and (job.id, job.attempt) in self._confirmed:
+                del self._qpu[backend]
         self._answered(events, decisions)
         self._advance(now)
         self._bills_add_up()
