@@ -15,8 +15,8 @@ from pathlib import Path
 
 @contextmanager
 def server(config: str = "") -> Iterator[dict[str, str]]:
-    """Start `qdwell serve` with this TOML; yield the first user's settings by name; stop it
-    again.""" with tempfile.TemporaryDirectory(prefix="qdwell-bench-") as folder:
+    """Start `qdwell serve` with this TOML; yield the first user's settings; stop it again."""
+    with tempfile.TemporaryDirectory(prefix="qdwell-bench-") as folder:
         toml = Path(folder) / "qdwell.toml"
         toml.write_text(config)
         data = Path(folder) / "data"
@@ -42,8 +42,8 @@ def _settings(data: Path) -> dict[str, str]:
 
 
 def stock_service(settings: dict[str, str]) -> object:
-    """Return the stock client's service for these settings; several servers can be used in
-    turns.""" for name in ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):
+    """Return the stock client's service for these settings; several can be used in turns."""
+    for name in ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):
         os.environ[name] = settings[name]
     from qiskit_ibm_runtime import QiskitRuntimeService
 
