@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +11,6 @@ from qdwell.api.edge import reply
 from qdwell.api.parts import Parts
 from qdwell.core.events import BackendMode
 from qdwell.errors import NotAllowed, UnknownBackend
-from qdwell.store import accounts
 from qdwell.wire.messages import BackendModeRequest
 
 BODY_BYTES_MAX = 4_096
@@ -29,7 +26,7 @@ class Admin:
         """Bring a backend online, pause it, or take it offline (I10, I11)."""
         parts = self._parts
         owner = await parts.auth.owner(request)
-        if owner.account_id != await asyncio.to_thread(accounts.first_account, parts.store):
+        if not owner.admin:
             raise NotAllowed()
         asked = await read_message(request, BackendModeRequest, BODY_BYTES_MAX, 4)
         view = parts.engine.backend(name)

@@ -13,6 +13,7 @@ import orjson
 
 from qdwell.api.auth import FIRST_VERSION
 from qdwell.clock import iso
+from qdwell.core.forecast import Forecast
 from qdwell.core.group import REPORTED, Group, Mode
 from qdwell.core.job import (
     CODE_RAN_TOO_LONG,
@@ -20,7 +21,6 @@ from qdwell.core.job import (
     Job,
     JobState,
 )
-from qdwell.engine import Forecast
 from qdwell.store import JobRow
 
 STATUS_RAN_TOO_LONG = "Cancelled - Ran too long"
@@ -102,9 +102,7 @@ def job_document(row: JobRow, *, with_codes: bool, params: bytes | None) -> dict
     return document
 
 
-def metrics_document(
-    row: JobRow, forecast: Forecast | None, provider_position: int | None
-) -> dict[str, Any]:
+def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
     """Metrics of a job (J34). The forecast is that of a Queued job."""
     job, facts = row.job, row.facts
     queued = job.state is JobState.QUEUED
@@ -129,7 +127,7 @@ def metrics_document(
         "estimated_start_time": optional_iso(live.start_at if live else job.running_at),
         "estimated_completion_time": optional_iso(live.end_at if live else job.finished_at),
         "position_in_queue": live.position if live else None,
-        "position_in_provider": provider_position if live else None,
+        "position_in_provider": live.instance_position if live else None,
         "caller": row.details.caller or "",
     }
     if facts is not None:

@@ -64,7 +64,7 @@ class Jobs:
             return Response(status_code=499)  # the client has gone; nobody reads this
         row = self._row(caller, job_id)
         self._answers.told(job_id, self._parts.clock.now(), final=row.job.final)
-        params = await self._params(row) if shown else None
+        params = await self._params(caller, row) if shown else None
         document = job_document(row, with_codes=knows_codes(request.headers), params=params)
         return JsonBytes(orjson.dumps(document))
 
@@ -99,11 +99,12 @@ class Jobs:
             raise UnknownJob(job_id)
         return row
 
-    async def _params(self, row: JobRow) -> bytes:
+    async def _params(self, caller: Caller, row: JobRow) -> bytes:
         """The raw input of a job; a private one shows none (J29)."""
         if row.details.private or row.params_erased:
             return b"{}"
-        return await asyncio.to_thread(self._parts.store.blobs.get, row.details.params)
+        crn = caller.instance.crn
+        return await asyncio.to_thread(self._parts.store.params, crn, row.job.id) or b"{}"
 
     async def delete(self, request: Request, job_id: str) -> Response:
         """Delete a job that has ended; its usage stays (J30)."""
@@ -154,10 +155,10 @@ class Jobs:
         row = self._row(caller, job_id)
         if row.details.private:
             return JsonBytes(b"[]")
-        parts = await asyncio.to_thread(
+        found = await asyncio.to_thread(
             self._parts.store.interim_results, caller.instance.crn, job_id
         )
-        return JsonBytes(b"[" + b",".join(parts) + b"]")
+        return JsonBytes(b"[" + b",".join(content for _, content in found) + b"]")
 
     async def logs(self, request: Request, job_id: str) -> Response:
         """The log of a job that has ended (J31)."""
@@ -213,7 +214,7 @@ class Jobs:
             job_document(
                 row,
                 with_codes=with_codes,
-                params=await self._params(row) if with_params else None,
+                params=await self._params(caller, row) if with_params else None,
             )
             for row in rows
         ]

@@ -24,10 +24,16 @@ class Parts:
     clock: Clock
     auth: Auth
     closing: asyncio.Event = field(default_factory=asyncio.Event)  #: set when the server stops
+    _announced: set[str] = field(default_factory=set)  #: instances that the engine knows of
 
     async def caller(self, request: Request) -> Caller:
         """Return who asks, or raise the 401, 403, or 400."""
-        return await self.auth.caller(request)
+        caller = await self.auth.caller(request)
+        if caller.instance.crn not in self._announced:
+            # An account command in another process may have made it since the engine started.
+            await self.engine.instances_changed()
+            self._announced.add(caller.instance.crn)
+        return caller
 
     def plan(self, caller: Caller) -> Plan:
         """The plan of the caller's instance; one that the config no longer has is `default`."""

@@ -20,7 +20,7 @@ from qdwell.api.edge import reply
 from qdwell.api.jobs import searched_tags
 from qdwell.api.parts import Parts
 from qdwell.clock import iso
-from qdwell.errors import BadInput
+from qdwell.errors import BadInput, NotAllowed
 from qdwell.store import WorkloadRow
 
 DAY_MS = 86_400_000
@@ -101,10 +101,9 @@ class UsageRoutes:
         query = Query(request, WORKLOAD_QUERY)
         limit = query.page("limit", WORKLOADS_DEFAULT, WORKLOADS_MAX)
         offset = _offset(query.text("next") or query.text("previous"))
-        statuses = query.texts("status")
-        for status in statuses:
-            if status not in STATUSES:
-                raise BadInput(f"status must be one of {', '.join(STATUSES)}.", field="status")
+        user = query.text("user")
+        if user is not None and user != caller.user_id:
+            raise NotAllowed()  # an instance has one user, who sees only what is theirs
         backend = query.text("backend")
         view = self._parts.engine.backend(backend) if backend else None
         rows, count = await asyncio.to_thread(
@@ -112,10 +111,10 @@ class UsageRoutes:
             caller.instance.crn,
             limit=limit,
             offset=offset,
-            user=query.text("user"),
+            now=self._parts.clock.now(),
             backend=view.name if view else backend,
             search=query.text("search"),
-            statuses=tuple(statuses),
+            status=_status(query),
             mode=query.choice("mode", MODES),
             created_after=query.instant("created_after"),
             created_before=query.instant("created_before"),
@@ -151,6 +150,22 @@ def workload_document(row: WorkloadRow) -> dict[str, Any]:
     if row.accepting_jobs is not None:
         document["accepting_jobs"] = row.accepting_jobs
     return document
+
+
+def _status(query: Query) -> str | None:
+    """The status to list; None is any.
+
+    Raises:
+        BadInput: it is not one of `STATUSES`, or there are several.
+    """
+    wanted = set(query.texts("status"))
+    if not wanted <= set(STATUSES):
+        raise BadInput(f"status must be one of {', '.join(STATUSES)}.", field="status")
+    if wanted == set(STATUSES) or not wanted:
+        return None
+    if len(wanted) > 1:
+        raise BadInput("List one status at a time, or all.", field="status")
+    return wanted.pop()
 
 
 def _cursor(offset: int) -> str:
