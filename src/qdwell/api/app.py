@@ -30,7 +30,7 @@ from qdwell.api.submission import Submission
 from qdwell.api.usage import WORKLOAD_QUERY, UsageRoutes
 from qdwell.clock import Clock
 from qdwell.config import Config
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.store import Store
 from qdwell.wire import messages as m
 
@@ -184,11 +184,11 @@ def health(parts: Parts) -> Callable[[Request], Any]:
     async def healthz(_: Request) -> Response:
         """Tell whether the server is ready: 200 when every backend is, 503 until then."""
         views = parts.engine.backends()
-        ready = all(view.ready for view in views) and not parts.closing.is_set()
+        ready = parts.engine.is_ready and not parts.closing.is_set()
         body = {
             "status": "ok" if ready else "starting",
             "version": __version__,
-            "backends": {view.name: "ready" if view.ready else "starting" for view in views},
+            "backends": {it.name: "ready" if it.ready else it.mode_reason for it in views},
         }
         return reply(body, 200 if ready else 503)
 

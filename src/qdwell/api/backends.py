@@ -15,8 +15,8 @@ from qdwell.api.auth import api_version
 from qdwell.api.body import Query
 from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.parts import Parts
-from qdwell.engine import BackendView
-from qdwell.errors import UnknownBackend
+from qdwell.engine.requests import BackendView
+from qdwell.errors import BackendOffline, UnknownBackend
 
 OBJECTS_FROM = "2025-05-01"  # wire-protocol 5.1: names before, objects from then on
 STATUS_ACTIVE = "active"  # any other word on an operational backend makes the client warn (I12)
@@ -45,6 +45,8 @@ class Backends:
     async def configuration(self, request: Request, name: str) -> Response:
         """What the backend is."""
         view = await self._view(request, name, ("calibration_id",))
+        if not view.ready:
+            raise BackendOffline(view.name, view.mode_reason or None)
         if name == view.name:
             return JsonBytes(view.configuration)
         return JsonBytes(self._under(name, view))

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from qdwell.api.auth import Auth, Caller
 from qdwell.clock import Clock
 from qdwell.config import Config, Plan
-from qdwell.engine import BackendView, Engine
+from qdwell.engine.engine import Engine
+from qdwell.engine.requests import BackendView
 from qdwell.store import Store
 
 

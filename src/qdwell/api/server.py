@@ -21,12 +21,13 @@ import uvloop
 from qdwell.api.app import build
 from qdwell.clock import SystemClock
 from qdwell.config import Config
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.store import open_store
 
 GRACE_MS = 5_000  # for requests and, after them, for running stages
 KEEP_ALIVE_SECONDS = 75  # a client that thinks between two jobs finds its connection still open
 BACKLOG = 2_048
+READY_SECONDS = 30  # a broken backend is shown as offline; the others are served
 
 log = structlog.get_logger("qdwell.server")
 
@@ -90,13 +91,22 @@ async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]
                     backlog=BACKLOG,
                 )
             )
-            await _run(server, app.state.parts.closing, listener, on_ready)
+            await _run(server, engine, app.state.parts.closing, listener, on_ready)
         finally:
             await engine.stop(GRACE_MS)
 
 
+async def _ready(engine: Engine, serving: asyncio.Future[None]) -> None:
+    """Wait until every backend is ready. One that does not start delays us, but not for ever."""
+    ready = asyncio.ensure_future(engine.ready())
+    waits: set[asyncio.Future[None]] = {ready, serving}
+    await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+
+
 async def _run(
     server: _Server,
+    engine: Engine,
     closing: asyncio.Event,
     listener: socket.socket,
     on_ready: Callable[[str], None],
@@ -115,6 +125,7 @@ async def _run(
         listening = asyncio.ensure_future(server.listening.wait())
         await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
+        await _ready(engine, serving)
         if not serving.done():
             # The command makes the first account here, through a connection of its own.
             await asyncio.to_thread(on_ready, _url(listener))

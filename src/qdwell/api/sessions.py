@@ -14,7 +14,7 @@ from qdwell.api.edge import no_content, reply
 from qdwell.api.parts import Parts
 from qdwell.config import Plan
 from qdwell.core.group import Group, Mode
-from qdwell.engine import BackendView, NewGroup
+from qdwell.engine.requests import BackendView, NewGroup
 from qdwell.errors import (
     BackendOffline,
     BadInput,

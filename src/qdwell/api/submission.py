@@ -22,7 +22,7 @@ from qdwell.api.edge import reply
 from qdwell.api.parts import Parts
 from qdwell.config import Plan
 from qdwell.core.group import Group
-from qdwell.engine import BackendView, NewJob
+from qdwell.engine.requests import BackendView, NewJob
 from qdwell.errors import (
     BackendOffline,
     BadInput,
@@ -116,7 +116,8 @@ class Submission:
             if not group.accepting:
                 raise SessionClosed(session_id)
             return group
-        if group is None and await asyncio.to_thread(self._parts.store.group, crn, session_id):
+        row = await asyncio.to_thread(self._parts.store.group, crn, session_id)
+        if row is not None:
             raise SessionClosed(session_id)
         raise UnknownSession(session_id)
 
@@ -190,6 +191,5 @@ def estimate_ms(params: dict[str, Any]) -> int:
     executions = 0
     for pub in pubs[:PUBS_LOOKED_AT] if isinstance(pubs, list) else []:
         shots = pub[2] if isinstance(pub, list) and len(pub) == 3 else None
-        usable = isinstance(shots, int) and 0 < shots < 10**9
-        executions += shots if usable else default
+        executions += shots if isinstance(shots, int) and 0 < shots < 10**9 else default
     return ESTIMATE_MS + int(ESTIMATE_MS_PER_EXECUTION * executions)
