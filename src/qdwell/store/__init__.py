@@ -1,0 +1,256 @@
+"""The store remembers: the only SQL, the only files of state, the same words as the core.
+
+What is durable, and when. *Durable* means on the disk, past every cache, so that it survives loss
+of power.
+
+- What `commit` writes is durable when it returns, all of it, or nothing of it is there: one
+  transaction, synced before it counts. So a submission is durable before its id is returned, a
+  result before a user can see `Completed`, and a lease before a device is touched, if the caller
+  commits first and acts then.
+- A blob is durable before any row that refers to it: a small one with the same commit, a large
+  one already when `stage` returns. A blob that no commit refers to may be gone after a restart.
+- `set_tags`, `delete_job`, and the one-time reading of a private result are durable when they
+  return.
+- A failure at any moment, in the middle of a commit too, leaves the last committed state. After
+  an error the caller throws its memory away and loads again.
+
+Who may write. One process runs the engine; its commits are guarded by the state that it believed,
+so that a write decided on an old belief is refused whole (`StaleWrite`). Other processes may
+write accounts and tokens meanwhile. Calls block; threads may share a store. Every read for a user
+names the instance and finds nothing of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from qdwell.core.decisions import Decision
+from qdwell.core.group import GroupState
+from qdwell.errors import StoreUnavailable
+from qdwell.store.blobs import Blobs
+from qdwell.store.ids import new_id, new_token
+from qdwell.store.records import (
+    Extras,
+    GroupRow,
+    JobDetails,
+    JobFacts,
+    JobRow,
+    Loaded,
+    StoryRow,
+    WorkloadRow,
+)
+
+if TYPE_CHECKING:
+    from qdwell.store.sql import Database
+
+__all__ = [
+    "Blobs",
+    "Extras",
+    "GroupRow",
+    "JobDetails",
+    "JobFacts",
+    "JobRow",
+    "Loaded",
+    "Store",
+    "StoryRow",
+    "WorkloadRow",
+    "new_id",
+    "new_token",
+    "open_store",
+]
+
+
+class Store(Protocol):
+    """What the engine and the API ask of a store. Times are ms since the epoch, durations ms.
+
+    Every method may raise `StoreUnavailable`: the database cannot be used now.
+    """
+
+    blobs: Blobs
+    database: Database  #: what `accounts` shares; nobody outside the store touches it
+
+    def load(self, now: int, window_ms: int) -> Loaded:
+        """Return all live work, and the charges that still count in the window to `now` (Q8)."""
+        ...
+
+    def commit(self, decisions: Sequence[Decision], now: int, extras: Extras | None = None) -> None:
+        """Write the changes among `decisions`, and `extras`, in one transaction; durable on return.
+
+        Guards (P5): a new job is taken only if its group accepts jobs, is its instance's and on
+        its backend, and if its instance has fewer pending jobs than its `pending_max`; a moved
+        job or group must be where its `was` says, and no later attempt may have begun; a group
+        never accepts again; an ended charge stays. When a job ends, its raw data is deleted, and
+        a private job's input and interim results (J29).
+
+        Raises:
+            StaleWrite: a guard failed; nothing was written.
+            StoreError: the schema refused a row, or extras lack something; nothing was written.
+        """
+        ...
+
+    def touch(self, now: int) -> None:
+        """Note that the server runs, which a commit does as well; what follows is downtime (C8)."""
+        ...
+
+    def sweep(self, now: int) -> int:
+        """Delete interim results two days after their job's end (J32), and blobs nobody refers to.
+
+        For the engine's start, before anything is staged: it cannot know a staged blob from a
+        stray one. Returns how many blobs were deleted.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the database; nothing may be asked after that."""
+        ...
+
+    def job(self, instance: str, job_id: str) -> JobRow | None:
+        """Return one job of the instance, or None."""
+        ...
+
+    def jobs(
+        self,
+        instance: str,
+        *,
+        limit: int = 200,
+        offset: int = 0,
+        ascending: bool = False,
+        backend: str | None = None,
+        program: str | None = None,
+        pending: bool | None = None,
+        tags: Sequence[str] = (),
+        group: str | None = None,
+        created_after: int | None = None,
+        created_before: int | None = None,
+        search: str | None = None,
+    ) -> tuple[list[JobRow], int]:
+        """Return a page of jobs, newest first, and the exact number that match (J26).
+
+        `pending`: queued or running (true), final (false). A job must have all of `tags`.
+        `search`: an id, or letters inside a tag. Bounds on creation are inclusive.
+        """
+        ...
+
+    def set_tags(self, instance: str, job_id: str, tags: Sequence[str]) -> bool:
+        """Replace all tags of a job (J28); False if the instance has no such job."""
+        ...
+
+    def delete_job(self, instance: str, job_id: str) -> None:
+        """Delete a job that has ended, with all that is its own; what it was charged stays (J30).
+
+        Raises:
+            UnknownJob: the instance has no such job.
+            JobNotFinal: it has not ended.
+        """
+        ...
+
+    def params(self, instance: str, job_id: str) -> bytes | None:
+        """Return the input of a job; None if there is none, or it has been erased (J29).
+
+        A private job's input is here until the job ends: not showing it before is the API's part.
+        """
+        ...
+
+    def raw(self, instance: str, job_id: str) -> bytes | None:
+        """Return what the device gave, while the job waits for its post-processing (J5)."""
+        ...
+
+    def read_result(self, instance: str, job_id: str) -> bytes | None:
+        """Return the result of a job, or None. A private job's is erased by that (J29)."""
+        ...
+
+    def interim_results(self, instance: str, job_id: str) -> list[tuple[int, bytes]]:
+        """Return the interim results of a job by their numbers (R5)."""
+        ...
+
+    def logs(self, instance: str, job_id: str) -> str | None:
+        """Return the log of a job, or None (J31)."""
+        ...
+
+    def group(self, instance: str, group_id: str) -> GroupRow | None:
+        """Return one session or batch of the instance, or None."""
+        ...
+
+    def groups(
+        self,
+        instance: str,
+        *,
+        limit: int = 200,
+        offset: int = 0,
+        ascending: bool = False,
+        backend: str | None = None,
+        states: Iterable[GroupState] | None = None,
+    ) -> tuple[list[GroupRow], int]:
+        """Return a page of sessions and batches, newest first, and the exact number that match."""
+        ...
+
+    def group_timestamps(self, group_id: str) -> list[tuple[str, int]]:
+        """Return each change of a group's reported state, with its time (S11).
+
+        It names no instance: check first whose group it is.
+        """
+        ...
+
+    def workloads(
+        self,
+        instance: str,
+        *,
+        now: int,
+        limit: int = 10,
+        offset: int = 0,
+        ascending: bool = False,
+        backend: str | None = None,
+        mode: str | None = None,
+        status: str | None = None,
+        tags: Sequence[str] = (),
+        created_after: int | None = None,
+        created_before: int | None = None,
+        search: str | None = None,
+    ) -> tuple[list[WorkloadRow], int]:
+        """Return a page of job-mode jobs, sessions, and batches, and how many match (I14).
+
+        `mode`: job, session, or batch. `status`: pending, in_progress, completed, canceled, or
+        failed. Usage that still grows is as of `now`.
+        """
+        ...
+
+    def story(self, subject: str) -> list[StoryRow]:
+        """Return every line about a job or a group, oldest first. It names no instance."""
+        ...
+
+    def usage(self, instance: str, start: int, end: int) -> int:
+        """Return the milliseconds charged to an instance in [start, end).
+
+        An open charge runs to `end`.
+        """
+        ...
+
+
+def open_store(place: Path | str, *, migrate: bool = True) -> Store:
+    """Open the store in the data folder `place`; make folder and database if they are not there.
+
+    With `migrate` an older database is brought up to date first; without it, an older one is
+    refused.
+
+    Raises:
+        StoreTooNew: a newer release wrote the database.
+        StoreUnavailable: the folder or the database cannot be used.
+    """
+    from qdwell.store.migrations import bring_up_to_date
+    from qdwell.store.sql import SqlStore
+    from qdwell.store.sqlite import SqliteDatabase
+
+    if "://" in str(place):
+        raise StoreUnavailable(f"{place}: only a data folder can hold the store, not a URL")
+    folder = Path(place)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / "qdwell.db"
+        path.touch(mode=0o600, exist_ok=True)
+        database = SqliteDatabase(path)
+        bring_up_to_date(database, str(path), migrate=migrate)
+        return SqlStore(database, folder / "blobs")
+    except OSError as error:
+        raise StoreUnavailable(f"{folder} cannot be used: {error}") from error

@@ -1,0 +1,71 @@
+"""Brings a database to the schema of this release, by Alembic.
+
+A database at the newest revision is recognised by one query; Alembic itself is loaded only when
+there is work to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
+
+from qdwell.errors import StoreTooNew, StoreUnavailable
+
+if TYPE_CHECKING:
+    from qdwell.store.sql import Database
+
+NEWEST = "0001"  # the last revision in `versions/`; a test compares
+
+
+def bring_up_to_date(database: Database, name: str, *, migrate: bool) -> None:
+    """Migrate the database, which messages call `name`, if it is older than this release.
+
+    Raises:
+        StoreTooNew: it was written by a newer release.
+        StoreUnavailable: it is something else, or it is older and `migrate` is false.
+    """
+    with database.reading() as connection:
+        found = _revision(connection)
+        tables = [] if found else inspect(connection).get_table_names()
+    if found == NEWEST:
+        return
+    if found is None and tables:
+        raise StoreUnavailable(f"{name} is a database, but not one of qdwell's")
+    if found is not None and found not in known_revisions():
+        raise StoreTooNew(
+            f"{name} has the schema of revision {found}, this release knows up to {NEWEST}: "
+            "run the release that wrote it, or restore a backup"
+        )
+    if not migrate:
+        raise StoreUnavailable(f"{name} has the schema of revision {found}, not {NEWEST}")
+    with database.writing() as connection:
+        # Alembic looks again, inside the lock: another process may have been faster.
+        _run(connection)
+
+
+def known_revisions() -> set[str]:
+    """All revisions that this release can migrate from or to."""
+    return {path.stem[:4] for path in (_HERE / "versions").glob("[0-9]*.py")}
+
+
+_HERE = Path(__file__).parent
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _run(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,349 @@
+"""The one implementation of `Store`, over whatever database it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Dialect, Table, bindparam, delete, or_, select
+
+from qdwell.core.decisions import Decision
+from qdwell.core.group import GroupState
+from qdwell.core.job import SERVER_WORDS
+from qdwell.core.state import Snapshot
+from qdwell.errors import JobNotFinal, UnknownJob
+from qdwell.store import reads
+from qdwell.store.blobs import Blobs
+from qdwell.store.commit import Writer, gather
+from qdwell.store.reads import HotReads, JobFilter
+from qdwell.store.records import Extras, GroupRow, JobRow, Loaded, StoryRow, WorkloadRow
+from qdwell.store.rows import (
+    backend_of,
+    charge_of,
+    group_of,
+    job_of,
+    select_backends,
+    select_charges,
+    select_groups,
+    select_jobs,
+)
+from qdwell.store.statements import Statement, Statements
+from qdwell.store.tables import (
+    backends,
+    blobs,
+    charges,
+    events,
+    groups,
+    job_blobs,
+    job_tags,
+    jobs,
+    server,
+)
+from qdwell.store.workloads import WorkloadFilter, list_workloads
+
+INTERIM_KEPT_MS = 2 * 86_400_000  # J32
+
+
+class Database(Protocol):
+    """What a database must offer; `sqlite.SqliteDatabase` is one."""
+
+    dialect: Dialect
+
+    def insert(self, table: Table) -> Any:
+        """Return the database's own INSERT, with ON CONFLICT."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """One write transaction at a time, durable when the block ends."""
+        ...
+
+    def after_commit(self, step: Callable[[], None]) -> None:
+        """Inside `writing`: run `step` after the commit and before the next transaction."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """One consistent view."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class SqlStore:
+    """Implements `qdwell.store.Store`; what each method promises is said there."""
+
+    def __init__(self, database: Database, blob_folder: Path) -> None:
+        self.database = database
+        self._hot = HotReads(database)
+        self._content = Statement(
+            select(blobs.c.content).where(blobs.c.hash == bindparam("hash")), database.dialect
+        )
+        self.blobs = Blobs(blob_folder, self._read_blob_row)
+        self._statements = Statements(database)
+        self._writer = Writer(self._statements, self.blobs)
+
+    # ---- for the engine --------------------------------------------------------------------------
+
+    def load(self, now: int, window_ms: int) -> Loaded:
+        """Read all live work. See `Store.load`."""
+        edge = now - window_ms
+        owed = charges.c.charged & or_(charges.c.end.is_(None), charges.c.end > edge)
+        with self.database.reading() as connection:
+
+            def rows(query: Any) -> Iterator[Any]:
+                return iter(connection.execute(query))
+
+            pending = select_jobs().where(jobs.c.finished_at.is_(None)).order_by(jobs.c.seq)
+            unclosed = groups.c.state != GroupState.CLOSED.value
+            snapshot = Snapshot(
+                jobs=[job_of(row) for row in rows(pending)],
+                groups=[
+                    group_of(row)
+                    for row in rows(select_groups().where(unclosed).order_by(groups.c.seq))
+                ],
+                backends=[
+                    backend_of(row) for row in rows(select_backends().order_by(backends.c.backend))
+                ],
+                charges=[
+                    charge_of(row)
+                    for row in rows(
+                        select_charges().where(owed).order_by(charges.c.start, charges.c.id)
+                    )
+                ],
+            )
+            alive_at, last_seq = connection.execute(
+                select(server.c.alive_at, server.c.last_seq)
+            ).one()
+        return Loaded(snapshot, last_seq + 1, alive_at)
+
+    def commit(self, decisions: Sequence[Decision], now: int, extras: Extras | None = None) -> None:
+        """Write a list of decisions, all or nothing. See `Store.commit`."""
+        batch = gather(decisions)
+        with self.database.writing() as connection:
+            dropped = self._writer.write(connection, batch, now, extras or Extras())
+            if dropped:
+                self.database.after_commit(lambda: self.blobs.forget(dropped))
+
+    def touch(self, now: int) -> None:
+        """Say that the server is alive. See `Store.touch`."""
+        with self.database.writing() as connection:
+            self._statements.mark_server.run(connection, {"alive": now, "seq": 0})
+
+    def sweep(self, now: int) -> int:
+        """Remove what nobody can ask for any more. See `Store.sweep`."""
+        old = select(jobs.c.id).where(jobs.c.finished_at < now - INTERIM_KEPT_MS)
+        with self.database.writing() as connection:
+            connection.execute(
+                delete(job_blobs).where(job_blobs.c.role == "interim", job_blobs.c.job.in_(old))
+            )
+            unused = ~select(job_blobs.c.hash).where(job_blobs.c.hash == blobs.c.hash).exists()
+            dropped = set(connection.execute(select(blobs.c.hash).where(unused)).scalars())
+            connection.execute(delete(blobs).where(unused))
+            in_files = select(blobs.c.hash).where(blobs.c.content.is_(None))
+            kept = set(connection.execute(in_files).scalars())
+            strays = [name for name in self.blobs.files() if name not in kept]
+
+            def remove() -> None:
+                self.blobs.forget(dropped)
+                for name in strays:
+                    self.blobs.remove_stray(name)
+
+            self.database.after_commit(remove)
+        return len(dropped.union(strays))
+
+    def close(self) -> None:
+        """Close the database. See `Store.close`."""
+        self.database.close()
+
+    # ---- for the API: jobs -----------------------------------------------------------------------
+
+    def job(self, instance: str, job_id: str) -> JobRow | None:
+        """Read one job. See `Store.job`."""
+        with self.database.reading() as connection:
+            return self._hot.find_job(connection, instance, job_id)
+
+    def jobs(
+        self,
+        instance: str,
+        *,
+        limit: int = 200,
+        offset: int = 0,
+        ascending: bool = False,
+        backend: str | None = None,
+        program: str | None = None,
+        pending: bool | None = None,
+        tags: Sequence[str] = (),
+        group: str | None = None,
+        created_after: int | None = None,
+        created_before: int | None = None,
+        search: str | None = None,
+    ) -> tuple[list[JobRow], int]:
+        """Read one page of jobs. See `Store.jobs`."""
+        wanted = JobFilter(
+            backend, program, pending, tags, group, created_after, created_before, search
+        )
+        with self.database.reading() as connection:
+            return reads.list_jobs(
+                connection, instance, wanted, limit=limit, offset=offset, ascending=ascending
+            )
+
+    def set_tags(self, instance: str, job_id: str, tags: Sequence[str]) -> bool:
+        """Replace all tags of a job. See `Store.set_tags`."""
+        with self.database.writing() as connection:
+            if self._hot.find_job(connection, instance, job_id) is None:
+                return False
+            connection.execute(delete(job_tags).where(job_tags.c.job == job_id))
+            self._writer.tag(connection, job_id, tags)
+        return True
+
+    def delete_job(self, instance: str, job_id: str) -> None:
+        """Delete a job that has ended. See `Store.delete_job`."""
+        with self.database.writing() as connection:
+            found = self._hot.find_job(connection, instance, job_id)
+            if found is None:
+                raise UnknownJob(job_id)
+            if not found.job.final:
+                raise JobNotFinal(job_id, SERVER_WORDS[found.job.state])
+            keys = ("job", "role", "n", "hash")
+            query = select(*(job_blobs.c[key] for key in keys)).where(job_blobs.c.job == job_id)
+            references = [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
+            self._drop(connection, references)
+            connection.execute(delete(events).where(events.c.subject == job_id))
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    def params(self, instance: str, job_id: str) -> bytes | None:
+        """Read the input of a job. See `Store.params`."""
+        return self._read_blob(instance, job_id, "params")
+
+    def raw(self, instance: str, job_id: str) -> bytes | None:
+        """Read the raw data of a job. See `Store.raw`."""
+        return self._read_blob(instance, job_id, "raw")
+
+    def read_result(self, instance: str, job_id: str) -> bytes | None:
+        """Read the result of a job. See `Store.read_result`."""
+        with self.database.reading() as connection:
+            found = self._find_blob(connection, instance, job_id, "result")
+        if found is None:
+            return None
+        name, private = found
+        if not private:
+            return self.blobs.get(name)
+        with self.database.writing() as connection:
+            # Asked again: of two readers at once, one gets it.
+            if self._find_blob(connection, instance, job_id, "result") is None:
+                return None
+            # Read before it is deleted; the row itself, since the transaction is not committed.
+            content = self.blobs.get(name)
+            self._drop(connection, [(job_id, "result", 0, name)])
+        return content
+
+    def interim_results(self, instance: str, job_id: str) -> list[tuple[int, bytes]]:
+        """Read the interim results of a job. See `Store.interim_results`."""
+        with self.database.reading() as connection:
+            found = reads.read_interim(connection, instance, job_id)
+        return [(n, self.blobs.get(name)) for n, name in found]
+
+    def logs(self, instance: str, job_id: str) -> str | None:
+        """Read the log of a job. See `Store.logs`."""
+        with self.database.reading() as connection:
+            return reads.read_log(connection, instance, job_id)
+
+    # ---- for the API: groups, workloads, usage ---------------------------------------------------
+
+    def group(self, instance: str, group_id: str) -> GroupRow | None:
+        """Read one group. See `Store.group`."""
+        with self.database.reading() as connection:
+            return self._hot.find_group(connection, instance, group_id)
+
+    def groups(
+        self,
+        instance: str,
+        *,
+        limit: int = 200,
+        offset: int = 0,
+        ascending: bool = False,
+        backend: str | None = None,
+        states: Iterable[GroupState] | None = None,
+    ) -> tuple[list[GroupRow], int]:
+        """Read one page of groups. See `Store.groups`."""
+        with self.database.reading() as connection:
+            return reads.list_groups(
+                connection,
+                instance,
+                limit=limit,
+                offset=offset,
+                backend=backend,
+                states=states,
+                ascending=ascending,
+            )
+
+    def group_timestamps(self, group_id: str) -> list[tuple[str, int]]:
+        """Read when a group's reported state changed. See `Store.group_timestamps`."""
+        return reads.reported_changes(self.story(group_id))
+
+    def workloads(
+        self,
+        instance: str,
+        *,
+        now: int,
+        limit: int = 10,
+        offset: int = 0,
+        ascending: bool = False,
+        backend: str | None = None,
+        mode: str | None = None,
+        status: str | None = None,
+        tags: Sequence[str] = (),
+        created_after: int | None = None,
+        created_before: int | None = None,
+        search: str | None = None,
+    ) -> tuple[list[WorkloadRow], int]:
+        """Read one page of workloads. See `Store.workloads`."""
+        wanted = WorkloadFilter(backend, mode, status, tags, created_after, created_before, search)
+        with self.database.reading() as connection:
+            return list_workloads(
+                connection,
+                instance,
+                wanted,
+                now=now,
+                limit=limit,
+                offset=offset,
+                ascending=ascending,
+            )
+
+    def story(self, subject: str) -> list[StoryRow]:
+        """Read the story of a job or a group. See `Store.story`."""
+        with self.database.reading() as connection:
+            return reads.read_story(connection, subject)
+
+    def usage(self, instance: str, start: int, end: int) -> int:
+        """Sum up what an instance was charged. See `Store.usage`."""
+        with self.database.reading() as connection:
+            return reads.sum_usage(connection, instance, start, end)
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    def _drop(
+        self, connection: Connection, references: Sequence[tuple[str, str, int, str]]
+    ) -> None:
+        dropped = self._writer.erase(connection, references)
+        self.database.after_commit(lambda: self.blobs.forget(dropped))
+
+    def _read_blob(self, instance: str, job_id: str, role: str) -> bytes | None:
+        with self.database.reading() as connection:
+            found = self._find_blob(connection, instance, job_id, role)
+        return None if found is None else self.blobs.get(found[0])
+
+    def _find_blob(
+        self, connection: Connection, instance: str, job_id: str, role: str
+    ) -> tuple[str, bool] | None:
+        values = {"id": job_id, "instance": instance, "role": role}
+        rows = self._hot.blob.fetch(connection, values)
+        return (rows[0][0], bool(rows[0][1])) if rows else None
+
+    def _read_blob_row(self, name: str) -> bytes | None:
+        with self.database.reading() as connection:
+            rows = self._content.fetch(connection, {"hash": name})
+        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None

@@ -1,0 +1,151 @@
+"""The SQLite database of one data folder: all that is particular to SQLite.
+
+One connection writes, under a lock, and each write is one immediate transaction. Readers have
+connections of their own that refuse to write; in WAL mode they see the last committed state and
+never wait for the writer. Another process (`qdwell account create`) may write in between:
+SQLite's own lock lets one writer in at a time, and the others wait for it up to `BUSY_MS`.
+
+`synchronous=FULL` is what makes a commit survive power loss: the log is synced before COMMIT
+returns. With NORMAL, the default that many projects use in WAL mode, the last commits could be
+gone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from qdwell.errors import StoreError, StoreUnavailable
+
+BUSY_MS = 10_000  # a writer that holds the lock longer than this is stuck, not busy
+_READERS_KEPT = 8
+_READERS_MAX = 64  # as many as an API's thread pool may have at work
+_STATEMENTS_KEPT = 256  # prepared statements each connection keeps
+
+
+class SqliteDatabase:
+    """Opens `path`, makes it if needed, and hands out transactions. Threads may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._after: list[Callable[[], None]] = []
+        self._writer_engine = self._engine("BEGIN IMMEDIATE", 1, 0, _prepare_writer)
+        self._reader_engine = self._engine(
+            "BEGIN", _READERS_KEPT, _READERS_MAX - _READERS_KEPT, _prepare_reader
+        )
+        self._writer: Connection | None = None
+        self.dialect = self._writer_engine.dialect
+
+    def insert(self, table: Table) -> Insert:
+        """Return an INSERT that knows ON CONFLICT, which SQLAlchemy has per database."""
+        return insert(table)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One write transaction: durable when the block ends, undone if it raises.
+
+        Raises:
+            StoreError: the schema refused a row.
+            StoreUnavailable: the database cannot be written now.
+        """
+        with self._lock, self._translated():
+            try:
+                if self._writer is None:
+                    self._writer = self._writer_engine.connect()
+                with self._writer.begin():
+                    yield self._writer
+            except BaseException as error:
+                self._after.clear()
+                if not isinstance(error, StoreError):
+                    self._drop_writer()  # whatever state it is in, a fresh one is in a known one
+                raise
+            after, self._after = self._after, []
+            for step in after:
+                step()
+
+    def after_commit(self, step: Callable[[], None]) -> None:
+        """Inside `writing`: run `step` when the transaction is durable, before the next one."""
+        self._after.append(step)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view of what was committed when its first statement ran."""
+        with (
+            self._translated(),
+            self._reader_engine.connect() as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection; the last one folds the log into the database file."""
+        with self._lock:
+            self._reader_engine.dispose()
+            self._drop_writer()
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._writer_engine.dispose()
+
+    def _engine(
+        self, begin: str, size: int, overflow: int, prepare: Callable[[Any], None]
+    ) -> Engine:
+        engine = create_engine(
+            f"sqlite:///{self.path}",
+            connect_args={
+                "timeout": BUSY_MS / 1000,
+                "check_same_thread": False,
+                "cached_statements": _STATEMENTS_KEPT,
+            },
+            pool_size=size,
+            max_overflow=overflow,
+        )
+
+        def connected(connection: Any, _record: Any) -> None:
+            # The driver would begin transactions by its own rules; we say when.
+            connection.isolation_level = None
+            prepare(connection)
+
+        event.listen(engine, "connect", connected)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        driver = self.driver
+        try:
+            yield
+        except (IntegrityError, driver.IntegrityError) as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreError(f"the schema refuses the write: {cause}") from error
+        except (DBAPIError, driver.Error) as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreUnavailable(f"{self.path} cannot be used now: {cause}") from error
+
+    @property
+    def driver(self) -> Any:
+        """The driver's module, with its exceptions."""
+        return self._writer_engine.dialect.dbapi
+
+
+def _prepare_writer(connection: Any) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # What a private job's user had erased shall not be left in a free page (J29).
+    connection.execute("PRAGMA secure_delete = ON")
+
+
+def _prepare_reader(connection: Any) -> None:
+    connection.execute("PRAGMA query_only = ON")
