@@ -126,7 +126,7 @@ class BackendExecutor:
         """
         if run not in self._runs:
             raise base.execution_failed(f"no run {run} here")
-        batch, circuits, jobs, start = self._runs.pop(run)
+        batch, circuits, jobs, start = self._runs[run]
         samples: list[Samples] = []
         try:
             for job in jobs:
@@ -134,15 +134,17 @@ class BackendExecutor:
                     samples.append(_samples(entry, circuits[len(samples)].num_clbits, batch.shots))
         except Exception as error:  # A provider raises classes of its own.
             raise base.execution_failed(str(error)) from error
+        finally:
+            # Only now: until here another thread may ask for the run to be stopped.
+            self._runs.pop(run, None)
         if len(samples) != len(circuits):
             raise base.execution_failed("the backend gave fewer results than circuits")
         return Outcome(samples, start, self._clock.now())
 
     def stop(self, run: str) -> None:
         """Cancel the backend's jobs and wait until they are final."""
-        if run not in self._runs:
-            return
-        for job in self._runs[run][2]:
+        entry = self._runs.pop(run, None)
+        for job in entry[2] if entry is not None else []:
             # Some providers cannot cancel: their run is waited for.
             with contextlib.suppress(NotImplementedError):
                 job.cancel()
@@ -150,7 +152,6 @@ class BackendExecutor:
                 job.wait_for_final_state()
             else:
                 job.result()
-        del self._runs[run]
 
     def run(self, batch: Batch) -> Outcome:
         """`start` and `result` in one."""

@@ -104,6 +104,11 @@ class ScriptedExecutor(base.InProcess):
         """The circuit as it is."""
         return base.fitted(circuit)
 
+    def start(self, batch: Batch) -> str:
+        """Begin a run; a stop from now on ends it."""
+        self._ended.clear()
+        return super().start(batch)
+
     def stop(self, run: str) -> None:
         """Forget the run; one that is being waited for ends at once, as failed."""
         super().stop(run)
@@ -115,7 +120,6 @@ class ScriptedExecutor(base.InProcess):
         duration_ms = self._script.randint(*self._run_ms)
         fails = self._script.random() < self._fail_rate
         vanishes = self._script.random() < self._lose_rate
-        self._ended.clear()
         if self._ended.wait(duration_ms / 1000):
             raise base.execution_failed("the run was stopped")
         if vanishes:
