@@ -84,7 +84,7 @@ def _work(role: dict[str, Any], fd: int, parent: int) -> NoReturn:
         die_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         limit_resources()
-        from qdwell.engine.child import serve  # noqa: PLC0415 - preloaded, so this is a lookup
+        from qdwell.engine.child import serve
 
         serve(socket.socket(fileno=fd), role)
         code = 0

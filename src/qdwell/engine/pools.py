@@ -147,7 +147,13 @@ class LocalPool:
 
     def idle(self) -> bool:
         """See `Pool`."""
-        return not self._waiting and any(p.ready and p.task is None for p in self._places)
+        return self.free() > 0
+
+    def free(self) -> int:
+        """How many tasks submitted now would be taken up now."""
+        if self._waiting:
+            return 0
+        return sum(place.ready and place.task is None for place in self._places)
 
     def tell(self, head: Mapping[str, Any]) -> None:
         """See `Pool`."""

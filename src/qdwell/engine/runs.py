@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qdwell.core.events import Event, JobExecuted, JobFailed, JobLost, JobPostprocessed, Report
+from qdwell.core.events import JobExecuted, JobFailed, JobLost, JobPostprocessed, Report
 from qdwell.engine.frames import Frame
-from qdwell.engine.pools import Task
+from qdwell.engine.pools import Pool, Task
 from qdwell.store.records import JobFacts
 
 PREPARE, EXECUTE, POSTPROCESS = "prepare", "execute", "postprocess"
 STAGES = (PREPARE, EXECUTE, POSTPROCESS)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _TEXT_MOST = 10_000  # of a reason that a worker gives
-_LOST_CODE = 5203  # E28
+LOST_CODE = 5203  # E28
 
 
 @dataclass(slots=True)
@@ -67,22 +67,19 @@ class Run:
     backend: str
     inline: bool = False
     task: Task | None = None
+    via: Pool | None = None  #: where its task is
     started: set[str] = field(default_factory=set)  #: stages for which work was begun
     granted: set[str] = field(default_factory=set)  #: stages that the core has asked for
     milestones: dict[str, Milestone] = field(default_factory=dict)  #: by stage, not yet reported
     prepared: bytes | None = None
     raw: bytes | None = None
-    begun: bool = False  #: a simulator's pool has taken it up, and the core knows
     preparing: bool = True
+    released: bool = False  #: preparations of others need not wait for this one any more
+    report: Any = None  #: the inbox's item that says it is prepared
     interim: int = 0  #: interim results so far
     facts: JobFacts = field(default_factory=JobFacts)
     log: list[tuple[str, str]] = field(default_factory=list)
     over: bool = False
-
-    @property
-    def executed_ahead(self) -> bool:
-        """Whether the process has got past preparation."""
-        return not self.preparing
 
     def take_facts(self, head: Mapping[str, Any]) -> None:
         """Keep what a frame says about the job's size, as far as it is well formed."""
@@ -160,7 +157,7 @@ def failure(run: Run, frame: Frame) -> JobFailed:
     return JobFailed(
         run.job,
         run.attempt,
-        code=code if isinstance(code, int) else _LOST_CODE,
+        code=code if isinstance(code, int) else LOST_CODE,
         reason=str(head.get("reason", "The job failed."))[:_TEXT_MOST],
         solution=solution[:_TEXT_MOST] if isinstance(solution, str) else None,
         system=bool(head.get("system", False)),
@@ -182,6 +179,18 @@ def lost(run: Run, *, repeatable: bool) -> JobLost:
     return JobLost(run.job, run.attempt, repeatable)
 
 
+def unreadable(run: Run) -> JobFailed:
+    """The report that its data is gone from the store."""
+    return JobFailed(
+        run.job,
+        run.attempt,
+        code=LOST_CODE,
+        reason="The data of this job cannot be read from the store.",
+        solution="Submit the job again. It was not charged.",
+        system=True,
+    )
+
+
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -194,6 +203,3 @@ def _counts(value: object, known: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(value, list):
         return known
     return tuple(each for each in value if isinstance(each, int) and 0 <= each < 2**53)
-
-
-AnyEvent = Event

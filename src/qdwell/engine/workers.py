@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from qdwell.engine.frames import Decoder, Frame, encode
@@ -57,7 +58,7 @@ def worker_environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",  # numpy starts these at import, and a fork must meet no thread
         "QISKIT_IN_PARALLEL": "TRUE",  # no process pools inside of workers
         # A worker's folder is not the server's, but it finds the same modules.
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
+        "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
@@ -72,7 +73,7 @@ class ForkServer:
         self._lock = asyncio.Lock()
 
     async def fork(self, role: Mapping[str, Any]) -> tuple[socket.socket, int, int | None]:
-        """A new worker of this role: our end of its socket, its pid, and its handle if there is one.
+        """A new worker: our end of its socket, its pid, and its handle if there is one.
 
         Raises:
             WorkerLost: the fork server cannot be started.

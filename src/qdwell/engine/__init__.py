@@ -1,0 +1,13 @@
+"""Acts. The loop decides through the core, commits to the store, and then lets workers do it.
+
+The path through this folder, for a first reading: `engine` (what the API asks), `loop` (a turn:
+decide, commit, act), `actions` (what each decision starts) and `reports` (what comes of it),
+`runs` (work in progress), `stations` (a backend's workers), `pools`, `workers`, `frames`,
+`forkserver`, and `child` (what runs inside a worker).
+"""
+
+from qdwell.core.forecast import Forecast
+from qdwell.engine.engine import Engine
+from qdwell.engine.requests import BackendView, CacheStats, NewGroup, NewJob
+
+__all__ = ["BackendView", "CacheStats", "Engine", "Forecast", "NewGroup", "NewJob"]

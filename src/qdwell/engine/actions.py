@@ -1,0 +1,379 @@
+"""One method for each action that the core decides. It is performed after its decision is stored.
+
+Which way a preparation goes:
+
+    simulator                      inline, in the simulator's own pool
+    machine, small job, alone      inline, in the device's process
+    else                           a classical worker; then the device's process; then a worker
+
+*Alone* means that no other job of the machine is RUNNING, so an inline run cannot overtake one.
+While it prepares, preparations of other jobs on the machine are held back (a few milliseconds): so
+none becomes READY before it, and it may go on to the device before the core has said so. If its
+preparation takes longer it is handed back, and goes the long way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+
+from qdwell.clock import Clock
+from qdwell.core.decisions import (
+    Action,
+    AskDevice,
+    Execute,
+    ForgetGroup,
+    Postprocess,
+    Prepare,
+    Stop,
+)
+from qdwell.core.events import JobBegun, JobFailed, RunAdopted, RunStopped
+from qdwell.core.state import Machine
+from qdwell.engine import runs
+from qdwell.engine.frames import Frame
+from qdwell.engine.inbox import Inbox
+from qdwell.engine.inputs import Input, InputShelf
+from qdwell.engine.pools import Pool, Task, TaskState
+from qdwell.engine.reports import Reports
+from qdwell.engine.runs import EXECUTE, POSTPROCESS, PREPARE, STAGES, Run
+from qdwell.engine.stations import Station, spec_of
+from qdwell.errors import QdwellError
+
+log = structlog.get_logger()
+
+INLINE_BYTES_MAX = 262_144  # larger inputs take longer to prepare than a hop between processes
+HAND_BACK_MS = 40  # a preparation that took longer leaves the device's process
+HOLD_S = 0.25  # other preparations wait at most this for an inline one
+STOP_GRACE_S = 0.1  # unwanted classical work may end by itself; its worker's caches are worth it
+DEVICE_STOP_S = 30.0  # a real device may take this long to stop a run
+
+ACTIONS = (Prepare, Execute, Postprocess, Stop, AskDevice, ForgetGroup)
+Then = Callable[[Input], None]
+
+
+class Actions:
+    """Performs actions. `machine` gives the core's view of a backend as it is now."""
+
+    def __init__(
+        self,
+        stations: Mapping[str, Station],
+        classical: Pool,
+        shelf: InputShelf,
+        inbox: Inbox,
+        clock: Clock,
+        machine: Callable[[str], Machine | None],
+    ) -> None:
+        self._stations = stations
+        self._classical = classical
+        self._shelf = shelf
+        self._machine = machine
+        self._loading: set[asyncio.Task[None]] = set()
+        self.reports = Reports(stations, inbox, clock, self._log_level, self._release)
+        self.stopping: set[str] = set()  #: jobs whose run on a machine is told to stop (J20)
+        self.draining = False  #: the service stops: begin nothing new
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Work in progress, by job."""
+        return self.reports.runs
+
+    # ---- the six actions ------------------------------------------------------------------------
+
+    def perform(self, action: Action) -> None:
+        """Do what was decided and stored."""
+        if isinstance(action, ForgetGroup):
+            self._forget(action)
+        elif isinstance(action, Stop):
+            self._stop(action)
+        elif self.draining:
+            return  # recorded as begun; the next start takes it up as lost (J5)
+        elif action.backend not in self._stations:
+            self._gone(action)
+        elif isinstance(action, Prepare):
+            self._prepare(action)
+        elif isinstance(action, Execute):
+            self._execute(action)
+        elif isinstance(action, Postprocess):
+            self._postprocess(action)
+        else:
+            self._ask(action)
+
+    def _prepare(self, action: Prepare) -> None:
+        station = self._stations[action.backend]
+        old = self.runs.pop(action.job, None)
+        if old is not None:
+            self._drop(old)
+        run = self.runs[action.job] = Run(action.job, action.attempt, action.backend)
+        run.started.add(PREPARE)
+        if _must_wait(station):
+            station.held.append(action)
+        else:
+            self._load(run, partial(self._start, run, station))
+
+    def _start(self, run: Run, station: Station, work: Input) -> None:
+        run.inline = station.simulator or self._may_inline(run, station, work)
+        if not run.inline:
+            run.via = self._classical
+            self._submit(run, [PREPARE], work, work.params, self.reports.prepared)
+            return
+        run.via = station.pool
+        if not station.simulator:
+            station.inline = run
+            asyncio.get_running_loop().call_later(HOLD_S, self._release, station, run)
+        hand_back_ms = None if station.simulator else HAND_BACK_MS
+        done = partial(self.reports.inline_done, station)
+        self._submit(run, list(STAGES), work, work.params, done, hand_back_ms=hand_back_ms)
+
+    def _may_inline(self, run: Run, station: Station, work: Input) -> bool:
+        machine = self._machine(run.backend)
+        return (
+            machine is not None
+            and list(machine.running) == [run.job]
+            and machine.lease is None
+            and station.repeatable
+            and station.inline is None
+            and station.pool.idle()
+            and len(work.params) <= INLINE_BYTES_MAX
+        )
+
+    def _execute(self, action: Execute) -> None:
+        run = self._run_of(action)
+        if run.inline:
+            return  # it is ahead, or on its way
+        run.started.add(EXECUTE)
+        run.via = self._stations[action.backend].pool
+
+        def go(work: Input) -> None:
+            if run.prepared is not None:
+                self._submit(run, [EXECUTE], work, run.prepared, self.reports.executed)
+            else:  # it died with the process that had it: once more, in the device's own
+                stages = [PREPARE, EXECUTE]
+                self._submit(run, stages, work, work.params, self.reports.executed)
+
+        self._load(run, go)
+
+    def _postprocess(self, action: Postprocess) -> None:
+        run = self._run_of(action)
+        if run.inline:
+            return
+        run.started.add(POSTPROCESS)
+        run.via = self._classical
+
+        def go(work: Input) -> None:
+            self._submit(run, [POSTPROCESS], work, run.raw or b"", self.reports.postprocessed)
+
+        self._load(run, go, need_raw=True)
+
+    def _stop(self, action: Stop) -> None:
+        run = self.runs.get(action.job)
+        station = self._stations.get(action.backend)
+        if run is None or run.attempt != action.attempt or station is None:
+            if action.executing:
+                self.reports.post(RunStopped(action.backend, action.job, action.attempt))
+            return
+        del self.runs[action.job]
+        if station.simulator or not action.executing:
+            self._drop(run, at_once=station.simulator)
+            return
+        self._over(run)
+        if run.task is None or run.task.state is TaskState.OVER:
+            self.reports.post(RunStopped(action.backend, run.job, run.attempt))
+            return
+        self.stopping.add(run.job)
+        run.task.on_stopped = partial(self._stopped, run, station)
+        station.pool.stop(run.task, None if station.repeatable else DEVICE_STOP_S)
+
+    def _stopped(self, run: Run, station: Station) -> None:
+        self.stopping.discard(run.job)
+        self.reports.inline_over(run, station)
+        self.reports.post(RunStopped(station.name, run.job, run.attempt))
+
+    def _ask(self, action: AskDevice) -> None:
+        run = self.runs.get(action.job)
+        if run is not None and run.attempt == action.attempt and run.task is not None:
+            self.reports.post(RunAdopted(action.job, action.attempt))
+        else:
+            self._spawn(self._answer_lost(self._stations[action.backend], action))
+
+    async def _answer_lost(self, station: Station, action: AskDevice) -> None:
+        # A run lives in the device's process, and dies with it; only whether it may be done again
+        # is asked of the device.
+        await station.ready.wait()
+        run = Run(action.job, action.attempt, action.backend)
+        self.reports.post(runs.lost(run, repeatable=station.repeatable))
+
+    def _forget(self, action: ForgetGroup) -> None:
+        head = {"op": "forget", "group": action.group}
+        station = self._stations.get(action.backend)
+        if station is not None:
+            station.pool.tell(head)
+        self._classical.tell(head)
+        self.reports.cache_counts.pop(action.group, None)
+
+    def _gone(self, action: Prepare | Execute | Postprocess | AskDevice) -> None:
+        self.reports.post(
+            JobFailed(
+                action.job,
+                action.attempt,
+                code=runs.LOST_CODE,
+                reason=f"Backend {action.backend!r} is not in the configuration any more.",
+                solution="Submit the job to another backend.",
+                system=True,
+            )
+        )
+
+    # ---- what the loop tells and asks -----------------------------------------------------------
+
+    def ended(self, job_id: str) -> None:
+        """The job is final, and stored so."""
+        run = self.runs.pop(job_id, None)
+        if run is not None:
+            self._drop(run)
+
+    def started(self, action: Prepare | Execute | Postprocess) -> bool:
+        """Whether this very action was performed already (after a reload)."""
+        run = self.runs.get(action.job)
+        if run is None or run.attempt != action.attempt:
+            return False
+        stage = {Prepare: PREPARE, Execute: EXECUTE, Postprocess: POSTPROCESS}[type(action)]
+        return run.inline or stage in run.started
+
+    def working(self) -> bool:
+        """Whether any worker has work."""
+        return bool(self.stopping) or any(
+            run.task is not None and run.task.state is not TaskState.OVER
+            for run in self.runs.values()
+        )
+
+    async def close(self) -> None:
+        """Give up what is being loaded."""
+        for task in list(self._loading):
+            task.cancel()
+        await asyncio.gather(*self._loading, return_exceptions=True)
+
+    # ---- common ---------------------------------------------------------------------------------
+
+    def _submit(
+        self,
+        run: Run,
+        stages: list[str],
+        work: Input,
+        content: bytes,
+        then: Callable[[Run, Frame], None],
+        *,
+        hand_back_ms: int | None = None,
+    ) -> None:
+        """Send a run's next stages to the pool that it is at."""
+        head = {
+            "op": "run",
+            "stages": stages,
+            "job": run.job,
+            "backend": spec_of(self._stations[run.backend].row),
+            "program": work.details.program_id,
+            "executions_max": work.executions_max,
+            "group": work.group,
+            "hand_back_ms": hand_back_ms,
+        }
+        heard = partial(self.reports.heard, run, work.group, then)
+        run.task = Task(
+            head,
+            [content],
+            on_frame=heard,
+            on_lost=partial(heard, Frame({"op": "lost"})),
+            on_begun=partial(self._taken_up, run),
+        )
+        assert run.via is not None
+        run.via.submit(run.task)
+
+    def _taken_up(self, run: Run) -> None:
+        """A simulator's pool begins with the job: its limit counts from now (J15)."""
+        if not self._stations[run.backend].simulator or not run.inline or run.over:
+            return
+        if (run.job, run.attempt) in self.reports.begun:
+            self.reports.begun.discard((run.job, run.attempt))
+        else:
+            self.reports.post(JobBegun(run.job, run.attempt))
+
+    def _run_of(self, action: Execute | Postprocess) -> Run:
+        """The run that this continues; a new one if its attempt is new."""
+        run = self.runs.get(action.job)
+        if run is not None and run.attempt == action.attempt:
+            return run
+        new = Run(action.job, action.attempt, action.backend, preparing=False)
+        if run is not None:
+            new.prepared, new.raw, new.facts = run.prepared, run.raw, run.facts
+            if isinstance(action, Postprocess):
+                new.interim = run.interim  # a new execution gives its interim results again
+            self._drop(run)
+        self.runs[action.job] = new
+        return new
+
+    def _drop(self, run: Run, *, at_once: bool = False) -> None:
+        """Nothing more of this run is wanted."""
+        task, via, station = run.task, run.via, self._stations.get(run.backend)
+        self._over(run)
+        if task is None or via is None or station is None or task.state is TaskState.OVER:
+            return
+        task.on_stopped = partial(self.reports.inline_over, run, station)
+        if at_once or task.state is TaskState.WAITING:
+            via.stop(task)
+        else:
+            asyncio.get_running_loop().call_later(STOP_GRACE_S, via.stop, task)
+
+    def _over(self, run: Run) -> None:
+        run.over = True
+        station = self._stations.get(run.backend)
+        if station is not None:
+            station.held = [it for it in station.held if it.job != run.job]
+            self._release(station, run)
+
+    def _release(self, station: Station, run: Run) -> None:
+        """Let the preparations go that were held back for this run."""
+        run.released = True
+        if station.inline is not run or not station.held:
+            return
+        held, station.held = station.held, []
+        for action in held:
+            waiting = self.runs.get(action.job)
+            if waiting is not None and waiting.attempt == action.attempt:
+                self._load(waiting, partial(self._start, waiting, station))
+
+    def _log_level(self, job_id: str) -> str | None:
+        known = self._shelf.known(job_id)
+        return known.details.log_level if known is not None else None
+
+    def _load(self, run: Run, then: Then, *, need_raw: bool = False) -> None:
+        """Go on when the input, and the raw data if needed, are in memory."""
+        work = self._shelf.known(run.job)
+        if work is not None and work.params_known and (run.raw is not None or not need_raw):
+            then(work)
+        else:
+            self._spawn(self._load_then(run, then, need_raw))
+
+    async def _load_then(self, run: Run, then: Then, need_raw: bool) -> None:
+        try:
+            work = await self._shelf.load(run.job)
+            if need_raw and run.raw is None:
+                run.raw = await self._shelf.raw(run.job)
+        except QdwellError as error:
+            log.error("input cannot be read", job=run.job, error=str(error))
+            if not run.over:
+                self.reports.post(runs.unreadable(run))
+            return
+        if not run.over:
+            then(work)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+
+
+def _must_wait(station: Station) -> bool:
+    """Whether an inline run of the machine is still preparing."""
+    inline = station.inline
+    return inline is not None and inline.preparing and not (inline.over or inline.released)

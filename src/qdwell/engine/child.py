@@ -1,0 +1,241 @@
+"""What runs inside a worker: one loop, one frame at a time.
+
+A worker either holds a backend's device, or does classical stages for all. Between the stages of a
+job that moves from worker to worker, what is handed on is a pickle; it passes through the server as
+bytes, unopened, and is only opened in another worker, which reads users' data just the same.
+
+A real device must be able to stop a run, so its worker reads frames in a thread of their own.
+Others are simply killed, and then need no second thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import queue
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import qiskit
+
+from qdwell import executors, programs
+from qdwell.clock import stopwatch_ns
+from qdwell.engine.frames import Channel, Frame
+from qdwell.errors import ProgramError, QdwellError
+from qdwell.executors import Executor, Spec
+from qdwell.programs import Caches, Limits, Work
+from qdwell.wire.device import Batch, Outcome
+
+_FAILED_CODE = 5203  # E28
+_DEVICES_MOST = 16  # devices that a classical worker keeps
+
+
+class Leased:
+    """The device as a program sees it, with the token of the present run, so it can be stopped."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._run: str | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
+
+    def run(self, batch: Batch) -> Outcome:
+        """Run a batch, unless the job was told to stop."""
+        with self._lock:
+            if self._stopped:
+                raise ProgramError(_FAILED_CODE, "The run was stopped.")
+            self._run = self._executor.start(batch)
+        try:
+            return self._executor.result(self._run)
+        finally:
+            with self._lock:
+                self._run = None
+
+    def stop(self) -> None:
+        """Stop the present run, and begin no further one of this job."""
+        with self._lock:
+            self._stopped = True
+            run = self._run
+        if run is not None:
+            self._executor.stop(run)
+
+
+@dataclass(slots=True)
+class Bench:
+    """A worker's belongings: its devices, and what it keeps of groups."""
+
+    channel: Channel
+    devices: dict[str, Executor] = field(default_factory=dict)
+    caches: Caches = field(default_factory=Caches)
+    leased: Leased | None = None
+
+    def device(self, spec: Mapping[str, Any]) -> Executor:
+        """The executor of a backend, made on first use."""
+        name = str(spec["name"])
+        if name not in self.devices:
+            if len(self.devices) >= _DEVICES_MOST:
+                self.devices.pop(next(iter(self.devices)))
+            self.devices[name] = executors.make(Spec(**spec))
+        return self.devices[name]
+
+
+def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
+    """Say what this worker holds, then work until the server is gone."""
+    bench = Bench(Channel(sock))
+    spec = role.get("spec")
+    stoppable = False
+    if spec is None:
+        bench.channel.send({"op": "ready"})
+    else:
+        try:
+            executor = bench.device(spec)
+            _introduce(bench.channel, executor, describe=bool(role.get("describe", True)))
+        except QdwellError as error:
+            bench.channel.send({"op": "broken", "why": str(error)})
+            return
+        stoppable = not executor.repeatable
+    receive = _in_thread(bench) if stoppable else bench.channel.receive
+    while (frame := receive()) is not None:
+        if frame.op == "run":
+            _run(bench, frame)
+        elif frame.op == "forget":
+            bench.caches.drop(str(frame.head["group"]))
+        elif frame.op == "ping":
+            bench.channel.send({"op": "pong"})
+
+
+def _introduce(channel: Channel, executor: Executor, *, describe: bool) -> None:
+    if not describe:  # a replacement: the server knows the device already
+        channel.send({"op": "ready", "repeatable": executor.repeatable})
+        return
+    said = executors.describe(executor)
+    entry = {
+        "basis_gates": list(said.basis_gates),
+        "processor_type": said.processor_type,
+        "qubits": said.qubits,
+    }
+    channel.send(
+        {
+            "op": "ready",
+            "repeatable": executor.repeatable,
+            "qubits": said.qubits,
+            "version": said.backend_version,
+            "entry": entry,
+        },
+        [said.configuration, said.properties],
+    )
+
+
+def _in_thread(bench: Bench) -> Callable[[], Frame | None]:
+    """Read frames in a thread, so that a stop reaches the device while a run is under way."""
+    frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        while (frame := bench.channel.receive()) is not None:
+            if frame.op != "stop":
+                frames.put(frame)
+            elif bench.leased is not None:
+                bench.leased.stop()
+        frames.put(None)
+
+    threading.Thread(target=read, name="frames", daemon=True).start()
+    return frames.get
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one job has come in this worker, for the answer."""
+
+    stages: list[str]
+    stage: str = ""
+    facts: dict[str, Any] | None = None
+    timings: dict[str, int] = field(default_factory=dict)
+    log: list[list[str]] = field(default_factory=list)
+
+    def head(self, op: str) -> dict[str, Any]:
+        """The head of an answer."""
+        return {"op": op, "facts": self.facts, "timings": self.timings, "log": self.log}
+
+
+def _run(bench: Bench, frame: Frame) -> None:
+    """Do the stages that the server asked for, and answer."""
+    progress = Progress(list(frame.head["stages"]))
+    try:
+        _stages(bench, frame, progress)
+    except ProgramError as error:
+        head = {"stage": progress.stage, "code": error.code, "reason": error.reason}
+        bench.channel.send({**progress.head("failed"), **head, "solution": error.solution})
+    except OSError:
+        raise  # the server is gone
+    except (
+        Exception
+    ) as error:  # a fault of a program, of Qiskit, or of Aer: the job's end, not ours
+        traceback.print_exc()
+        reason = f"The {progress.stage} stage failed: {type(error).__name__}: {error}"
+        if isinstance(error, MemoryError):
+            reason = f"The {progress.stage} stage needs more memory than a worker may use."
+        head = {"stage": progress.stage, "code": _FAILED_CODE, "reason": reason, "system": True}
+        solution = "Try again; if it fails again, ask the operator with the job's id."
+        bench.channel.send({**progress.head("failed"), **head, "solution": solution})
+    finally:
+        bench.leased = None
+
+
+def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
+    head, content = frame.head, frame.parts[0]
+    cache = bench.caches.of(head["group"])
+    hits, misses = cache.hits, cache.misses
+    value: Any = content
+    extra: list[bytes] = []
+    for stage in progress.stages:
+        progress.stage = stage
+        began = stopwatch_ns()
+        if stage == "prepare":
+            limits = Limits(executions_max=int(head["executions_max"]))
+            work = Work(head["job"], head["program"], content, limits)
+            value, facts = programs.prepare(work, bench.device(head["backend"]), cache)
+            progress.facts = {**asdict(facts), "qiskit_version": qiskit.__version__}
+        elif stage == "execute":
+            value = _execute(bench, frame, _opened(value))
+        else:
+            finished = programs.postprocess(_opened(value))
+            value, extra = finished.result, list(finished.interim)
+        took = stopwatch_ns() - began
+        progress.timings[stage] = took
+        progress.log.append(["INFO", f"{stage}: {took / 1e6:.1f} ms"])
+        if stage == "prepare" and len(progress.stages) > 1:
+            bound = head.get("hand_back_ms")
+            if bound is not None and took > bound * 1_000_000:
+                break
+            bench.channel.send(progress.head("prepared"))
+            progress.log.clear()
+    answer = progress.head("done")
+    answer["last"] = progress.stage
+    answer["cache"] = [cache.hits - hits, cache.misses - misses]
+    closed = value if isinstance(value, bytes) else pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    bench.channel.send(answer, [closed, *extra])
+
+
+def _execute(bench: Bench, frame: Frame, prepared: programs.Prepared) -> programs.Raw:
+    executor = bench.device(frame.head["backend"])
+    bench.leased = Leased(executor)
+    lease = executor.acquire()
+    try:
+        return programs.execute(
+            prepared, bench.leased, lambda text: bench.channel.send({"op": "interim"}, [text])
+        )
+    finally:
+        with contextlib.suppress(OSError):
+            executor.release(lease)
+
+
+def _opened(value: Any) -> Any:
+    """What an earlier stage made: here already, or handed on by another worker as a pickle."""
+    return pickle.loads(value) if isinstance(value, bytes) else value  # noqa: S301 - see the top

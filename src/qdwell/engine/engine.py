@@ -1,0 +1,370 @@
+"""The engine's face: what the API asks of it, and how it is started and stopped.
+
+Requests become events and wait for their commit. Questions are answered from memory, in
+microseconds, and show only what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from qdwell import programs
+from qdwell.clock import Clock
+from qdwell.config import Config
+from qdwell.core.decisions import Refuse
+from qdwell.core.events import (
+    BackendMode,
+    CancelGroup,
+    CancelJob,
+    CloseGroup,
+    CreateGroup,
+    Event,
+    SetBackendMode,
+    SubmitJob,
+)
+from qdwell.core.forecast import Forecast, forecast
+from qdwell.core.group import Group
+from qdwell.core.job import SERVER_WORDS, Job
+from qdwell.core.state import Machine, Settings
+from qdwell.engine import refusals
+from qdwell.engine.actions import Actions
+from qdwell.engine.inbox import Inbox, Item
+from qdwell.engine.inputs import InputShelf
+from qdwell.engine.instances import InstanceBook
+from qdwell.engine.loop import Loop
+from qdwell.engine.memory import Change, Memory
+from qdwell.engine.requests import BackendView, CacheStats, NewGroup, NewJob
+from qdwell.engine.stations import Station, announced, classical_pool, stations_of
+from qdwell.engine.workers import ForkServer
+from qdwell.errors import JobIsFinal, StoreUnavailable, UnknownBackend, UnknownJob, UnknownSession
+from qdwell.store import JobDetails, Store, new_id
+
+log = structlog.get_logger()
+
+DAY_MS = 86_400_000
+
+
+class Engine:
+    """Runs jobs on the config's backends. One for each store; `start` before anything else."""
+
+    def __init__(self, config: Config, store: Store, clock: Clock) -> None:
+        self._config = config
+        self._store = store
+        self._clock = clock
+        self._names = {
+            name: row.name for row in config.backends for name in (row.name, *row.aliases)
+        }
+        # One thread writes: SQLite has one writer, and commits come in the order they were decided.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+        self._server = ForkServer()
+        self._stations: dict[str, Station] = stations_of(config, self._server)
+        self._classical = classical_pool(self._server)
+        self._inbox = Inbox()
+        self._memory = Memory()
+        self._book = InstanceBook(config, store)
+        self._loop = Loop(
+            store, clock, self._writer, _settings(config), self._announce, self._inbox, self._memory
+        )
+        self._shelf = InputShelf(store, self._readers, self.live_job, self._book.executions_max)
+        self._actions = Actions(
+            self._stations, self._classical, self._shelf, self._inbox, clock, self._machine
+        )
+        self._loop.actions, self._loop.shelf = self._actions, self._shelf
+        self._running: asyncio.Task[None] | None = None
+        self._forecasts: dict[str, tuple[int, Mapping[str, Forecast]]] = {}
+
+    # ---- start and stop -------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load, take up what was lost, and go on; the backends become ready meanwhile (`ready`).
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        for station in self._stations.values():
+            station.pool.start()
+        await self._in_thread(self._book.load)
+        await self._in_thread(self._store.sweep, self._clock.now())
+        await self._loop.boot()
+        self._running = asyncio.create_task(self._loop.run(), name="engine")
+
+    async def ready(self) -> None:
+        """Return when every backend's device has answered."""
+        await asyncio.gather(*(station.ready.wait() for station in self._stations.values()))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every backend's device has answered."""
+        return all(station.ready.is_set() for station in self._stations.values())
+
+    async def stop(self, grace_ms: int) -> None:
+        """Begin nothing new, give running work `grace_ms` to end, and leave the rest in the store.
+
+        What is cut off is taken up by the next start, by J5.
+        """
+        self._actions.draining = True
+        grace = asyncio.ensure_future(self._clock.sleep_until(self._clock.now() + grace_ms))
+        while self._busy() and not grace.done():
+            turned = asyncio.ensure_future(self._loop.turned.wait())
+            await asyncio.wait({turned, grace}, return_when=asyncio.FIRST_COMPLETED)
+            turned.cancel()
+        grace.cancel()
+        self._loop.stop()
+        if self._running is not None:
+            await self._running
+            self._running = None
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """End the workers and threads without another word to the store; for `stop` and tests."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        for item in self._inbox.take():
+            item.fail(StoreUnavailable("the server stops; nothing was stored"))
+        self._memory.end_changes()
+        await self._actions.close()
+        pools = [self._classical, *(station.pool for station in self._stations.values())]
+        await asyncio.gather(*(pool.close() for pool in pools))
+        self._server.close()
+        self._writer.shutdown()
+        self._readers.shutdown()
+
+    def _busy(self) -> bool:
+        return bool(len(self._inbox)) or self._actions.working()
+
+    def _announce(self) -> list[Event]:
+        """What the core is told first: the backends and the instances."""
+        rows = [announced(self._config, row) for row in self._config.backends]
+        return [*rows, *self._book.events()]
+
+    # ---- requests: each is stored when it returns -----------------------------------------------
+
+    async def submit(self, new: NewJob) -> Job:
+        """Accept a job into the queue.
+
+        Raises:
+            UnknownBackend, BackendOffline, UnknownSession, SessionClosed, WrongBackend,
+            LimitAboveMaxTtl, NoGroupOnSimulator, PendingLimit, SpendLimitReached: it is refused.
+            StoreError: it could not be stored; nothing was.
+        """
+        await self._know(new.instance)
+        job_id = new.job_id or new_id(self._clock.now())
+        now = self._clock.now()
+        job = Job(
+            id=job_id,
+            seq=self._take_seq(),
+            instance=new.instance,
+            backend=self._names.get(new.backend, new.backend),
+            created=now,
+            group=new.group,
+            limit_ms=new.limit_ms,
+            limit_asked=new.limit_asked,
+            estimate_ms=new.estimate_ms,
+        )
+        details = JobDetails(
+            job_id=job_id,
+            program_id=new.program_id,
+            params="",
+            params_bytes=len(new.params),
+            user_id=new.user_id,
+            tags=new.tags,
+            private=new.private,
+            runtime=new.runtime,
+            log_level=new.log_level,
+            cost_s=new.cost_s,
+            calibration_id=new.calibration_id,
+            caller=new.caller,
+            api_version=new.api_version,
+        )
+        item = Item(now, SubmitJob(job), details=details, params=new.params)
+        item.executions_max = new.executions_max
+        refuse = await self._decided(item)
+        if refuse is not None:
+            used = self.usage_ms(new.instance)
+            raise await self._in_thread(refusals.of_job, self._store, refuse, job, used)
+        return self._memory.jobs.get(job_id, job)
+
+    async def create_group(self, new: NewGroup) -> Group:
+        """Open a session or a batch.
+
+        Raises:
+            UnknownBackend, NoGroupOnSimulator: it is refused.
+            StoreError: it could not be stored; nothing was.
+        """
+        await self._know(new.instance)
+        now = self._clock.now()
+        group = Group(
+            id=new.group_id or new_id(now),
+            seq=self._take_seq(),
+            mode=new.mode,
+            instance=new.instance,
+            backend=self._names.get(new.backend, new.backend),
+            created=now,
+            interactive_ttl_ms=new.interactive_ttl_ms,
+            max_ttl_ms=new.max_ttl_ms,
+            active_ttl_ms=new.active_ttl_ms,
+        )
+        item = Item(now, CreateGroup(group), group_user=(group.id, new.user_id))
+        refuse = await self._decided(item)
+        if refuse is not None:
+            raise refusals.of_backend(refuse, group.backend)
+        return self._memory.groups.get(group.id, group)
+
+    async def cancel_job(self, instance: str, job_id: str) -> None:
+        """Cancel one job (J18-J22).
+
+        Raises:
+            UnknownJob: this instance has no such job.
+            JobIsFinal: it has ended already.
+        """
+        live = self._memory.jobs.get(job_id)
+        refuse = None
+        if live is not None and live.instance == instance:
+            refuse = await self._decided(Item(self._clock.now(), CancelJob(job_id)))
+        if refuse is not None or live is None or live.instance != instance:
+            row = await self._in_thread(self._store.job, instance, job_id)
+            if row is None:
+                raise UnknownJob(job_id)
+            raise JobIsFinal(job_id, SERVER_WORDS[row.job.state])
+
+    async def close_group(self, instance: str, group_id: str) -> None:
+        """No new jobs for a session or batch; what it has runs (S28). A closed one stays as it is.
+
+        Raises:
+            UnknownSession: this instance has no such session or batch.
+        """
+        await self._end_group(instance, group_id, CloseGroup(group_id))
+
+    async def cancel_group(self, instance: str, group_id: str) -> None:
+        """No new jobs, and none that is not in the QPU yet (S29). A closed one stays as it is.
+
+        Raises:
+            UnknownSession: this instance has no such session or batch.
+        """
+        await self._end_group(instance, group_id, CancelGroup(group_id))
+
+    async def _end_group(self, instance: str, group_id: str, event: Event) -> None:
+        live = self._memory.groups.get(group_id)
+        if live is not None and live.instance == instance:
+            await self._decided(Item(self._clock.now(), event))
+        elif await self._in_thread(self._store.group, instance, group_id) is None:
+            raise UnknownSession(group_id, on_resource=True)
+
+    async def set_backend_mode(self, name: str, mode: BackendMode, reason: str = "") -> None:
+        """Pause, stop, or resume a backend (I11).
+
+        Raises:
+            UnknownBackend: there is none of this name.
+        """
+        known = self._names.get(name)
+        if known is None:
+            raise UnknownBackend(name, on_resource=True)
+        await self._decided(Item(self._clock.now(), SetBackendMode(known, mode, reason)))
+
+    async def instances_changed(self) -> None:
+        """Read the instances again: accounts were made or changed by another process."""
+        await self._in_thread(self._book.load)
+        now = self._clock.now()
+        for event in self._book.news():
+            self._inbox.post(Item(now, event))
+
+    async def _know(self, instance: str) -> None:
+        if not self._book.has(instance):
+            await self.instances_changed()
+
+    async def _decided(self, item: Item) -> Refuse | None:
+        """Wait until the item is decided and stored."""
+        if self._running is None or self._running.done():
+            raise StoreUnavailable("the server is not running; nothing was stored")
+        item.answer = asyncio.get_running_loop().create_future()
+        self._inbox.post(item)
+        return await item.answer
+
+    def _take_seq(self) -> int:
+        self._loop.next_seq += 1
+        return self._loop.next_seq - 1
+
+    # ---- questions: from memory -----------------------------------------------------------------
+
+    def check_submission(self, program_id: str, params: Mapping[str, Any]) -> None:
+        """Check shape and options of a job's input, without opening what is packed in it.
+
+        Raises:
+            UnknownProgram, BadInput: as `programs.check_submission`.
+        """
+        programs.check_submission(program_id, params)
+
+    def backend(self, name: str) -> BackendView | None:
+        """The backend of this name or alias."""
+        station = self._stations.get(self._names.get(name, ""))
+        return None if station is None else station.view(self._machine(station.name))
+
+    def backends(self) -> list[BackendView]:
+        """All backends, in the order of the config."""
+        return [it.view(self._machine(it.name)) for it in self._stations.values()]
+
+    def usage_ms(self, instance: str) -> int:
+        """What the instance was charged in the window, open charges up to now (Q8)."""
+        return self._loop.scheduler.state.usage_ms(instance, self._clock.now())
+
+    def pending(self, instance: str) -> int:
+        """Queued and running jobs of an instance."""
+        return self._memory.pending[instance]
+
+    def live_job(self, job_id: str) -> Job | None:
+        """The job as it is stored, None if it is final or unknown."""
+        return self._memory.jobs.get(job_id)
+
+    def live_group(self, group_id: str) -> Group | None:
+        """The session or batch as it is stored, None if it is closed or unknown."""
+        return self._memory.groups.get(group_id)
+
+    def forecast(self, job_id: str) -> Forecast | None:
+        """Where a live job stands in its queue, and when it may start and end (Q30)."""
+        job = self._memory.jobs.get(job_id)
+        if job is None:
+            return None
+        turn, known = self._forecasts.get(job.backend, (-1, {}))
+        if turn != self._loop.turns:
+            known = forecast(self._loop.scheduler, job.backend, self._clock.now())
+            self._forecasts[job.backend] = (self._loop.turns, known)
+        return known.get(job_id)
+
+    def cache_stats(self, group_id: str) -> CacheStats:
+        """Hits and misses of a group's cache (S37); zeros once it has closed."""
+        return CacheStats(*self._actions.reports.cache_counts.get(group_id, (0, 0)))
+
+    async def wait_final(self, job_id: str, until_ms: int) -> None:
+        """Return when the job is stored as final, or at `until_ms`."""
+        await self._memory.wait_final(job_id, until_ms, self._clock)
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Every stored change of a job or group from now on."""
+        return self._memory.changes()
+
+    def worker_pids(self, name: str | None = None) -> list[int]:
+        """Process ids of a backend's workers, or of the classical ones."""
+        pool = self._classical if name is None else self._stations[name].pool
+        return pool.pids()
+
+    def _machine(self, name: str) -> Machine | None:
+        return self._loop.scheduler.state.machines.get(name)
+
+    async def _in_thread(self, work: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work, *args)
+
+
+def _settings(config: Config) -> Settings:
+    rules = config.scheduler
+    return Settings(
+        window_ms=rules.window_days * DAY_MS,
+        unused_close_ms=rules.unused_group_close_seconds * 1000,
+        session_ttl_first_job=rules.session_default_ttl == "first_job",
+    )

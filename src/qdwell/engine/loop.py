@@ -1,0 +1,390 @@
+"""The loop: gather what happened, decide, commit, act; and again.
+
+One turn is one transaction. What arrives while a commit is under way is decided together in the
+next turn, so a crowd of submissions shares one sync to the disk. Within a turn every event is
+decided at its own instant, in order, so lateness changes nothing but the time of the answer (C8).
+
+If a turn cannot be stored, memory is wrong: it is thrown away and loaded again from the store. Who
+waited for an answer is told that nothing happened; reports of workers are decided again, since they
+are still true; and no action of that turn was performed. Nothing is half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor as Threads
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from qdwell.clock import Clock
+from qdwell.core.decisions import (
+    Decision,
+    Execute,
+    Postprocess,
+    Prepare,
+    PutJob,
+    Refuse,
+)
+from qdwell.core.events import (
+    CancelGroup,
+    CancelJob,
+    CloseGroup,
+    CreateGroup,
+    Event,
+    JobFailed,
+    RunStopped,
+    ServiceResumed,
+    SetBackendMode,
+    SubmitJob,
+)
+from qdwell.core.job import JobState
+from qdwell.core.scheduler import Scheduler
+from qdwell.core.state import Settings
+from qdwell.engine.actions import ACTIONS, Actions
+from qdwell.engine.inbox import Inbox, Item
+from qdwell.engine.inputs import InputShelf
+from qdwell.engine.memory import Memory
+from qdwell.engine.runs import Findings
+from qdwell.errors import QdwellError, StoreError
+from qdwell.store import Extras, Loaded, Store
+
+log = structlog.get_logger()
+
+HEARTBEAT_MS = 5_000  # how exactly a restart knows since when we were down (C8)
+RELOAD_PAUSE_MS = 500  # between tries while the store does not answer
+FAILURES_MOST = 3  # commits that one report may spoil; then its job fails instead
+
+_WORK: dict[JobState, type[Prepare] | type[Execute] | type[Postprocess]] = {
+    JobState.PREPARING: Prepare,
+    JobState.EXECUTING: Execute,
+    JobState.POSTPROCESSING: Postprocess,
+}
+
+
+class Loop:
+    """Owns the scheduler, and is its one caller."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        threads: Threads,
+        settings: Settings,
+        announce: Callable[[], Iterable[Event]],
+        inbox: Inbox,
+        memory: Memory,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._threads = threads  # one thread: the store's writer
+        self._settings = settings
+        self._announce = announce
+        self._inbox = inbox
+        self._memory = memory
+        self._order = itertools.count()
+        self._now = 0
+        self._written_at = 0
+        self._stopping = False
+        self.scheduler = Scheduler(settings)
+        self.actions: Actions | None = None
+        self.shelf: InputShelf | None = None
+        self.next_seq = 1
+        self.turns = 0
+        self.turned = asyncio.Event()  #: set after every turn
+
+    # ---- start, run, stop -----------------------------------------------------------------------
+
+    async def boot(self) -> None:
+        """Load what the store has, and take up the work that was lost (J5, C8).
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        decisions = await self._load(work_lost=True)
+        await self._in_thread(self._store.commit, decisions, self._now)
+        self._published(decisions, [])
+
+    async def run(self) -> None:
+        """Take turns until `stop`."""
+        while not self._stopping:
+            await self._wait()
+            items = self._inbox.take()
+            if items or self._due():
+                await self._turn(items)
+            elif self._clock.now() - self._written_at >= HEARTBEAT_MS:
+                await self._touch()
+
+    def stop(self) -> None:
+        """No further turn after the present one."""
+        self._stopping = True
+        self._inbox.wake.set()
+
+    async def _wait(self) -> None:
+        """Until something is to be decided, a timer of the core strikes, or a heartbeat is due."""
+        if self._inbox.wake.is_set() or self._due():
+            return
+        until = self._written_at + HEARTBEAT_MS
+        deadline = self.scheduler.next_deadline()
+        if deadline is not None:
+            until = min(until, deadline)
+        timer = asyncio.ensure_future(self._clock.sleep_until(until))
+        woken = asyncio.ensure_future(self._inbox.wake.wait())
+        try:
+            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            woken.cancel()
+
+    def _due(self) -> bool:
+        deadline = self.scheduler.next_deadline()
+        return deadline is not None and deadline <= self._clock.now()
+
+    async def _touch(self) -> None:
+        self._written_at = self._clock.now()
+        try:
+            await self._in_thread(self._store.touch, self._written_at)
+        except Exception as error:  # the next commit will find out, and deal with it
+            log.error("heartbeat not stored", error=str(error))
+
+    # ---- a turn ---------------------------------------------------------------------------------
+
+    async def _turn(self, items: list[Item]) -> None:
+        refused: dict[Item, Refuse] = {}
+        found = Findings()
+        try:
+            decisions = self._decide(items, found, refused)
+            if decisions or found:
+                await self._commit(decisions, found, items, refused)
+        except Exception as error:  # whatever it is: memory may be wrong now, the store is not
+            await self._recover(error, items)
+        else:
+            for item in items:
+                item.settle(refused.get(item))
+            self._published(decisions, [it for it in items if it not in refused])
+        self.turns += 1
+        self.turned.set()
+        self.turned.clear()
+
+    def _decide(
+        self, items: Sequence[Item], found: Findings, refused: dict[Item, Refuse]
+    ) -> list[Decision]:
+        """Each event at its own instant, and what inline runs have ready after each grant."""
+        waiting = [(max(item.at, self._now), next(self._order), item) for item in items]
+        tick = max(self._clock.now(), self._now)
+        waiting.append((tick, next(self._order), Item(tick, None)))
+        heapq.heapify(waiting)
+        out: list[Decision] = []
+        idle: dict[str, int] = {}
+        while waiting:
+            at = waiting[0][0]
+            same = []
+            while waiting and waiting[0][0] == at:
+                same.append(heapq.heappop(waiting)[2])
+            made = self._instant(same, at, found, refused)
+            out += made
+            for decision in made:
+                if isinstance(decision, ACTIONS) and self.actions is not None:
+                    item = self.actions.reports.follow(decision, at, idle)
+                    if item is not None:
+                        heapq.heappush(waiting, (max(item.at, at), next(self._order), item))
+        return out
+
+    def _instant(
+        self, items: list[Item], at: int, found: Findings, refused: dict[Item, Refuse]
+    ) -> list[Decision]:
+        for item in items:
+            found.add(item.findings)
+        events = [item.event for item in items if item.event is not None]
+        deadline = self.scheduler.next_deadline()
+        if not events and (deadline is None or deadline > at):
+            return []
+        self._now = at
+        made = self.scheduler.decide(events, at)
+        refusals = [each for each in made if isinstance(each, Refuse)]
+        # Of several requests about one thing in one instant the later ones are those refused.
+        for refuse in reversed(refusals):
+            for item in reversed(items):
+                if item not in refused and _subject(item.event) == refuse.subject:
+                    refused[item] = refuse
+                    break
+        return made
+
+    async def _commit(
+        self,
+        decisions: list[Decision],
+        found: Findings,
+        items: Sequence[Item],
+        refused: dict[Item, Refuse],
+    ) -> None:
+        accepted = [item for item in items if item not in refused]
+        wanted = self._wanted(decisions, found)
+        self._written_at = self._now
+        await self._in_thread(self._write, decisions, self._now, wanted, accepted)
+
+    def _wanted(self, decisions: Iterable[Decision], found: Findings) -> Findings:
+        """Findings of reports that the core took; a late one leaves nothing behind."""
+        states: dict[str, set[JobState]] = {}
+        for put in decisions:
+            if isinstance(put, PutJob):
+                states.setdefault(put.job.id, set()).add(put.job.state)
+        live = self._memory.jobs
+
+        def known(job: str) -> bool:
+            return job in states or job in live
+
+        def reached(job: str, state: JobState) -> bool:
+            return state in states.get(job, ())
+
+        return Findings(
+            facts={job: it for job, it in found.facts.items() if known(job)},
+            results={
+                job: it for job, it in found.results.items() if reached(job, JobState.COMPLETED)
+            },
+            raw={job: it for job, it in found.raw.items() if reached(job, JobState.EXECUTED)},
+            interim=[it for it in found.interim if known(it[0])],
+            logs={job: it for job, it in found.logs.items() if known(job)},
+        )
+
+    def _write(
+        self, decisions: Sequence[Decision], now: int, found: Findings, items: Sequence[Item]
+    ) -> None:
+        """In the writer's thread: content first, then the one transaction that refers to it."""
+        stage = self._store.blobs.stage
+        details = [
+            replace(item.details, params=stage(item.params), params_bytes=len(item.params))
+            for item in items
+            if item.details is not None
+        ]
+        extras = Extras(
+            details=tuple(details),
+            facts=found.facts,
+            results={job: stage(content) for job, content in found.results.items()},
+            raw={job: stage(content) for job, content in found.raw.items()},
+            interim=tuple((job, n, stage(content)) for job, n, content in found.interim),
+            logs=found.logs,
+            group_users=dict(item.group_user for item in items if item.group_user is not None),
+        )
+        self._store.commit(decisions, now, extras)
+
+    def _published(self, decisions: Sequence[Decision], accepted: Sequence[Item]) -> None:
+        """It is on disk: show it, act on it."""
+        assert self.actions is not None
+        assert self.shelf is not None
+        for item in accepted:
+            if item.details is not None and isinstance(item.event, SubmitJob):
+                self.shelf.put(item.event.job, item.details, item.params, item.executions_max)
+        self._memory.publish(decisions)
+        for decision in decisions:
+            if isinstance(decision, ACTIONS):
+                self.actions.perform(decision)
+        for decision in decisions:
+            if isinstance(decision, PutJob) and decision.job.final:
+                self.actions.ended(decision.job.id)
+                self.shelf.forget(decision.job.id)
+
+    # ---- when a turn could not be stored --------------------------------------------------------
+
+    async def _recover(self, error: Exception, items: list[Item]) -> None:
+        """Tell who waits, load memory again, and decide again what is still true."""
+        log.error("turn not stored", error=f"{type(error).__name__}: {error}", items=len(items))
+        self._reject(items, error)
+        still_true = [it for it in items if it.answer is None and (it.event or it.findings)]
+        self._inbox.put_back([it for it in map(_retried, still_true) if it is not None])
+        assert self.actions is not None
+        self.actions.reports.begun.clear()
+        while not self._stopping:
+            try:
+                decisions = await self._load(work_lost=False)
+                await self._in_thread(self._store.commit, decisions, self._now)
+            except Exception as again:  # the disk may be full, or gone: keep asking
+                log.error("store does not answer", error=f"{type(again).__name__}: {again}")
+                await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
+                waiting = self._inbox.take_requests()
+                self._reject(waiting, again)
+            else:
+                self._published(decisions, [])
+                self._perform_again()
+                return
+
+    def _reject(self, items: Iterable[Item], error: Exception) -> None:
+        known = error if isinstance(error, QdwellError) else StoreError(f"not stored: {error}")
+        for item in items:
+            item.fail(known)
+
+    def _perform_again(self) -> None:
+        """A commit may have happened although its answer was lost: its actions are still due."""
+        assert self.actions is not None
+        for job in list(self._memory.jobs.values()):
+            kind = _WORK.get(job.state)
+            if kind is not None:
+                action = kind(job.id, job.attempt, job.backend)
+                if not self.actions.started(action):
+                    self.actions.perform(action)
+        for run in list(self.actions.runs.values()):
+            job_now = self._memory.jobs.get(run.job)
+            if job_now is None or job_now.attempt != run.attempt:
+                self.actions.ended(run.job)
+        for machine in self.scheduler.state.machines.values():
+            lease = machine.lease
+            if lease is not None and lease.stopping and lease.job not in self.actions.stopping:
+                report = RunStopped(machine.name, lease.job, lease.attempt)
+                self._inbox.post(Item(self._clock.now(), report))
+
+    async def _load(self, *, work_lost: bool) -> list[Decision]:
+        """A new scheduler from the store, and what follows from its waking up."""
+        now = max(self._clock.now(), self._now)
+        loaded: Loaded = await self._in_thread(self._store.load, now, self._settings.window_ms)
+        down_since = now
+        if work_lost and loaded.alive_at is not None:
+            down_since = min(loaded.alive_at, now)
+        scheduler = Scheduler(self._settings, loaded.snapshot)
+        decisions = scheduler.decide(list(self._announce()), down_since)
+        decisions += scheduler.decide([ServiceResumed(down_since, work_lost)], now)
+        self.scheduler = scheduler
+        self.next_seq = max(self.next_seq, loaded.next_seq)
+        self._now = self._written_at = now
+        self._memory.load(loaded.snapshot.jobs, loaded.snapshot.groups)
+        return decisions
+
+    async def _in_thread(self, work: Callable[..., Any], *args: object) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+
+def _subject(event: Event | None) -> str | None:
+    """Of what a request speaks, as its refusal names it."""
+    match event:
+        case SubmitJob():
+            return event.job.id
+        case CreateGroup():
+            return event.group.id
+        case CancelJob():
+            return event.job
+        case CloseGroup() | CancelGroup():
+            return event.group
+        case SetBackendMode():
+            return event.backend
+    return None
+
+
+def _retried(item: Item) -> Item | None:
+    """The same report once more; if it keeps spoiling commits, its job's failure in its place."""
+    if item.failures < FAILURES_MOST:
+        return item
+    job, attempt = getattr(item.event, "job", None), getattr(item.event, "attempt", None)
+    if job is None or attempt is None or isinstance(item.event, JobFailed):
+        log.error("report given up", report=repr(item.event)[:200])
+        return None
+    failed = JobFailed(
+        job,
+        attempt,
+        code=5203,
+        reason="The result of this job could not be stored.",
+        solution="Submit the job again. It was not charged.",
+        system=True,
+    )
+    return Item(item.at, failed)

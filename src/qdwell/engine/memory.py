@@ -1,0 +1,114 @@
+"""What is known to be stored: the records that the API reads, and those who wait for a change.
+
+The scheduler's own memory is ahead of the disk while a commit is under way. Nobody outside may see
+that: a job shown as Completed must still be so after a power cut. So the API reads this copy, which
+is moved on after each commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+
+from qdwell.clock import Clock
+from qdwell.core.decisions import Decision, PutGroup, PutJob
+from qdwell.core.group import Group, GroupState
+from qdwell.core.job import Job
+
+Change = PutJob | PutGroup
+_CHANGES_WAITING_MOST = 1_000  # of one reader; a slower one is cut off and must read anew
+
+
+class Memory:
+    """Live jobs and groups as they are stored."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.groups: dict[str, Group] = {}
+        self.pending: Counter[str] = Counter()  #: Queued and RUNNING jobs by instance
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._readers: set[asyncio.Queue[Change | None]] = set()
+
+    def load(self, jobs: Iterable[Job], groups: Iterable[Group]) -> None:
+        """Start from what the store has."""
+        self.jobs = {job.id: job for job in jobs}
+        self.groups = {group.id: group for group in groups}
+        self.pending = Counter(job.instance for job in self.jobs.values())
+        for job_id in [each for each in self._waiting if each not in self.jobs]:
+            self._wake(job_id)
+
+    def publish(self, decisions: Sequence[Decision]) -> None:
+        """A commit is on disk: show it, and wake those who waited for it."""
+        for decision in decisions:
+            if isinstance(decision, PutJob):
+                self._put_job(decision)
+            elif isinstance(decision, PutGroup):
+                if decision.group.state is GroupState.CLOSED:
+                    self.groups.pop(decision.group.id, None)
+                else:
+                    self.groups[decision.group.id] = decision.group
+            else:
+                continue
+            for reader in list(self._readers):
+                self._tell(reader, decision)
+
+    def _put_job(self, change: PutJob) -> None:
+        job = change.job
+        known = self.jobs.get(job.id)
+        if not job.final:
+            self.jobs[job.id] = job
+            self.pending[job.instance] += known is None
+            return
+        if known is not None:
+            del self.jobs[job.id]
+            self.pending[job.instance] -= 1
+        self._wake(job.id)
+
+    def _wake(self, job_id: str) -> None:
+        for waiter in self._waiting.pop(job_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_final(self, job_id: str, until: int, clock: Clock) -> None:
+        """Return when the job is stored as final, or when the clock reaches `until`."""
+        if job_id not in self.jobs or clock.now() >= until:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, set()).add(waiter)
+        bound = asyncio.ensure_future(clock.sleep_until(until))
+        try:
+            await asyncio.wait({waiter, bound}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            bound.cancel()
+            waiters = self._waiting.get(job_id)
+            if waiters is not None:
+                waiters.discard(waiter)
+                if not waiters:
+                    del self._waiting[job_id]
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Every stored change from now on. Ends for a reader that falls far behind."""
+        reader: asyncio.Queue[Change | None] = asyncio.Queue(_CHANGES_WAITING_MOST)
+        self._readers.add(reader)
+        try:
+            while (change := await reader.get()) is not None:
+                yield change
+        finally:
+            self._readers.discard(reader)
+
+    def _tell(self, reader: asyncio.Queue[Change | None], change: Change) -> None:
+        try:
+            reader.put_nowait(change)
+        except asyncio.QueueFull:
+            self._readers.discard(reader)
+            with suppress(asyncio.QueueEmpty):
+                reader.get_nowait()
+            reader.put_nowait(None)
+
+    def end_changes(self) -> None:
+        """End every stream of changes: the service stops."""
+        for reader in list(self._readers):
+            with suppress(asyncio.QueueFull):
+                reader.put_nowait(None)

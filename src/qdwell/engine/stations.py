@@ -1,0 +1,128 @@
+"""One station for each backend: its row of the config, its workers, and what its device said."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from qdwell.config import Backend, Config
+from qdwell.core.decisions import Prepare
+from qdwell.core.events import BackendMode, PutBackend
+from qdwell.core.state import Machine
+from qdwell.engine.frames import Frame
+from qdwell.engine.pools import LocalPool
+from qdwell.engine.requests import BackendView
+from qdwell.engine.runs import Run
+from qdwell.engine.workers import ForkServer
+
+log = structlog.get_logger()
+
+_STARTING = "the device is starting"
+
+
+@dataclass(eq=False)
+class Station:
+    """A backend's place in the engine."""
+
+    row: Backend
+    simulator: bool
+    pool: LocalPool
+    repeatable: bool = False  #: False until the device has said otherwise
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    described: bool = False
+    unready_because: str = _STARTING
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    configuration: bytes = b"{}"
+    properties: bytes | None = None
+    qubits: int = 0
+    version: str = ""
+    inline: Run | None = None  #: the run that its one worker takes through all stages
+    held: list[Prepare] = field(default_factory=list)  #: wait until `inline` is prepared
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self.row.name
+
+    def describe(self, frame: Frame) -> None:
+        """Take in the first frame of a worker."""
+        head = frame.head
+        self.repeatable = bool(head.get("repeatable", False))
+        if len(frame.parts) == 2:
+            self.configuration, self.properties = frame.parts
+            self.qubits = int(head.get("qubits", 0))
+            self.version = str(head.get("version", ""))
+            entry = head.get("entry")
+            self.entry = entry if isinstance(entry, dict) else {}
+            self.described = True
+        self.unready_because = ""
+        if not self.ready.is_set():
+            log.info("backend is ready", backend=self.name, qubits=self.qubits)
+            self.ready.set()
+
+    def broken(self, why: str) -> None:
+        """The device does not start."""
+        self.unready_because = why
+        log.error("backend does not start", backend=self.name, why=why)
+
+    def view(self, machine: Machine | None) -> BackendView:
+        """The backend as the API shows it. One whose device has never started is offline."""
+        mode, reason = BackendMode.OFFLINE, self.unready_because
+        if machine is not None and (self.described or machine.mode is BackendMode.OFFLINE):
+            mode, reason = machine.mode, machine.mode_reason
+        return BackendView(
+            name=self.name,
+            aliases=self.row.aliases,
+            simulator=self.simulator,
+            qubits=self.qubits,
+            mode=mode,
+            mode_reason=reason,
+            queue_length=machine.queued_count if machine is not None else 0,
+            ready=self.described,
+            entry=self.entry,
+            configuration=self.configuration,
+            properties=self.properties,
+            version=self.version,
+        )
+
+
+def spec_of(row: Backend) -> dict[str, Any]:
+    """The row as a worker is told it."""
+    return {"name": row.name, "kind": row.kind, "target": row.target, "options": dict(row.options)}
+
+
+def is_simulator(row: Backend) -> bool:
+    """Whether it has no queue (C5). Known from the config, because jobs may wait when we start."""
+    return row.kind == "aer" or bool(row.options.get("simulator", False))
+
+
+def announced(config: Config, row: Backend) -> PutBackend:
+    """How the core is told of a backend."""
+    return PutBackend(
+        row.name, is_simulator(row), config.lanes(row), config.scheduler.batch_qpu_lock == "window"
+    )
+
+
+def stations_of(config: Config, server: ForkServer) -> dict[str, Station]:
+    """A station for each row, in order; nothing is started yet."""
+    made: dict[str, Station] = {}
+    for row in config.backends:
+        simulator = is_simulator(row)
+        role = {"name": row.name, "spec": spec_of(row)}
+        size = max(1, os.cpu_count() or 1) if simulator else 1
+        pool = LocalPool(server, role, size=size, eager=1)
+        station = Station(row, simulator, pool)
+        pool.on_ready = station.describe
+        pool.on_unready = station.broken
+        made[row.name] = station
+    return made
+
+
+def classical_pool(server: ForkServer) -> LocalPool:
+    """The pool for classical stages, of all backends; its workers are forked as they are needed."""
+    return LocalPool(server, {"name": "classical"}, size=max(1, os.cpu_count() or 1), eager=0)
