@@ -187,8 +187,7 @@ class Writer:
 
     def tag(self, connection: Connection, job_id: str, tags: Iterable[str]) -> None:
         """Add tags to a job that has none, in order, each once."""
-        rows = [{"job": job_id, "n": n, "tag": tag} for n, tag in enumerate(dict.fromkeys(tags))]
-        self._do.add_tag.run_all(connection, rows)
+        self._do.add_tag.run_all(connection, _tag_rows(job_id, tags))
 
     def _erasable(self, connection: Connection, job_id: str) -> list[tuple[str, str, int, str]]:
         rows = self._do.find_erasable.fetch(connection, {"job": job_id})
@@ -215,9 +214,9 @@ class Writer:
                     raise StoreError(f"job {job_id} is new, but Extras.details lacks it")
                 rows.append({**job_values(steps.last.job), **detail_values(described)})
         _guarded(connection, self._do.insert_job, rows, "new job")
-        for it in extras.details:
-            self.tag(connection, it.job_id, it.tags)
-            self._refer(connection, it.job_id, "params", 0, it.params)
+        self._do.add_tag.run_all(
+            connection, [row for it in extras.details for row in _tag_rows(it.job_id, it.tags)]
+        )
 
     def _insert_extras(self, connection: Connection, extras: Extras) -> None:
         do = self._do
@@ -225,28 +224,39 @@ class Writer:
         do.set_facts.run_all(connection, facts)
         logs = [{"job": job, "text": text} for job, text in extras.logs.items()]
         do.add_log.run_all(connection, logs)
-        for job, name in extras.raw.items():
-            self._refer(connection, job, "raw", 0, name)
-        for job, name in extras.results.items():
-            self._refer(connection, job, "result", 0, name)
-        for job, n, name in extras.interim:
-            self._refer(connection, job, "interim", n, name)
+        references = [
+            *((it.job_id, "params", 0, it.params) for it in extras.details),
+            *((job, "raw", 0, name) for job, name in extras.raw.items()),
+            *((job, "result", 0, name) for job, name in extras.results.items()),
+            *((job, "interim", n, name) for job, n, name in extras.interim),
+        ]
+        do.add_blob.run_all(
+            connection, [row for *_, name in references for row in self._blob_rows(name)]
+        )
+        do.refer.run_all(
+            connection,
+            [
+                {"job": job, "role": role, "n": n, "hash": str(name)}
+                for job, role, n, name in references
+            ],
+        )
 
-    def _refer(self, connection: Connection, job: str, role: str, n: int, name: str) -> None:
-        content: bytes | None = None
-        size: int | None
-        if isinstance(name, StagedHash):
-            size = len(name.content)
-            if size <= INLINE_BYTES_MAX:
-                content = name.content
-            else:
-                # There since it was staged, unless its last other user was deleted meanwhile.
-                self._blobs.write_file(name, name.content)
-        else:
+    def _blob_rows(self, name: str) -> list[Values]:
+        """The row of a blob, with its file made sure of; none, if it is not new."""
+        if not isinstance(name, StagedHash):
+            # A plain name refers to what is stored; only a file may still lack its row.
             size = self._blobs.file_size(name)
-        if size is not None:
-            self._do.add_blob.run(connection, {"hash": str(name), "size": size, "content": content})
-        self._do.refer.run(connection, {"job": job, "role": role, "n": n, "hash": str(name)})
+            return [] if size is None else [{"hash": name, "size": size, "content": None}]
+        content = name.content
+        if len(content) <= INLINE_BYTES_MAX:
+            return [{"hash": str(name), "size": len(content), "content": content}]
+        # There since it was staged, unless its last other user was deleted meanwhile.
+        self._blobs.write_file(name, content)
+        return [{"hash": str(name), "size": len(content), "content": None}]
+
+
+def _tag_rows(job_id: str, tags: Iterable[str]) -> list[Values]:
+    return [{"job": job_id, "n": n, "tag": tag} for n, tag in enumerate(dict.fromkeys(tags))]
 
 
 def _guarded(

@@ -27,6 +27,8 @@ from qdwell.errors import StoreError, StoreUnavailable
 BUSY_MS = 10_000  # a writer that holds the lock longer than this is stuck, not busy
 _READERS_KEPT = 8
 _READERS_MAX = 64  # as many as an API's thread pool may have at work
+_LOG_PAGES_MAX = 4_000  # of 4 kB
+_CACHE_KIB_MAX = 32_768
 _STATEMENTS_KEPT = 256  # prepared statements each connection keeps
 
 
@@ -143,6 +145,9 @@ def _prepare_writer(connection: Any) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # Folding the log into the file is a pause for whoever commits then: make it rarer.
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES_MAX}")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB_MAX}")
     # What a private job's user had erased shall not be left in a free page (J29).
     connection.execute("PRAGMA secure_delete = ON")
 

@@ -104,20 +104,28 @@ def list_workloads(
     ascending: bool,
 ) -> tuple[list[WorkloadRow], int]:
     """One page of workloads, and how many there are; usage that still grows is as of `now`."""
-    of_jobs = select(
-        jobs.c.id, jobs.c.seq, _job_status.label("status"), literal("job").label("kind")
-    )
-    of_groups = select(
-        groups.c.id, groups.c.seq, _group_status.label("status"), literal("group").label("kind")
-    )
-    both = union_all(
-        of_jobs.where(*wanted.of_jobs(instance)), of_groups.where(*wanted.of_groups(instance))
-    ).subquery()
+    my_jobs, my_groups = wanted.of_jobs(instance), wanted.of_groups(instance)
+    # Each table gives at most what the page can show of it, so that a page costs no full sort.
+    reach = offset + limit
+    parts = [
+        select(jobs.c.id, jobs.c.seq, _job_status.label("status"), literal("job").label("kind"))
+        .where(*my_jobs)
+        .order_by(jobs.c.seq.asc() if ascending else jobs.c.seq.desc()),
+        select(
+            groups.c.id, groups.c.seq, _group_status.label("status"), literal("group").label("kind")
+        )
+        .where(*my_groups)
+        .order_by(groups.c.seq.asc() if ascending else groups.c.seq.desc()),
+    ]
+    both = union_all(*(select(part.limit(reach).subquery()) for part in parts)).subquery()
     order = both.c.seq.asc() if ascending else both.c.seq.desc()
     page = connection.execute(
         select(both.c.id, both.c.status, both.c.kind).order_by(order).limit(limit).offset(offset)
     ).all()
-    count = connection.execute(select(func.count()).select_from(both)).scalar_one()
+    count = sum(
+        connection.execute(select(func.count()).select_from(table).where(*mine)).scalar_one()
+        for table, mine in ((jobs, my_jobs), (groups, my_groups))
+    )
     job_ids = [row.id for row in page if row.kind == "job"]
     group_ids = [row.id for row in page if row.kind == "group"]
     tags = tags_of(connection, job_ids)
