@@ -86,8 +86,8 @@ def errors_page() -> str:
 _SETTINGS = """\
 One TOML file, given as `qdwell serve --config FILE`. Everything has a default. A key that is not
 known, or a value of the wrong type or out of range, stops the start with its place in the file.
-`qdwell config` prints the whole configuration in this form. Ids such as L6 are rules of the
-[execution model](../concepts/execution-modes.md)."""
+`qdwell config` prints the whole configuration in this form. Ids such as L6 are
+[rules of the execution model](rules.md)."""
 
 _BODY = """\
 The body is `{"errors": [{"code", "message", "solution", "more_info"}], "trace", "error": {"code",

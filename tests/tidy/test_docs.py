@@ -101,6 +101,22 @@ def test_every_route_is_documented(tmp_path: Path) -> None:
     assert missing == []
 
 
+def test_every_rule_that_the_code_cites_is_documented() -> None:
+    told = page("reference/rules.md") + page("reference/errors.md")
+    rows = " ".join(re.findall(r"^\| ([A-Z0-9, -]+) \|", told, re.MULTILINE))
+    known = set(re.findall(r"[A-Z]\d+", rows))
+    for letter, first, last in re.findall(r"([A-Z])(\d+)-[A-Z](\d+)", rows):
+        known |= {f"{letter}{number}" for number in range(int(first), int(last) + 1)}
+    cited = {
+        rule
+        for source in sources("src")
+        for brackets in re.findall(r"\(([^()]*)\)", source.text)
+        for rule in re.findall(r"\b[CJMSBUQILOREP]\d{1,2}\b", brackets)
+        if re.fullmatch(r"[\w ,:;.-]*", brackets)
+    }
+    assert cited - known == set(), "say the rule in docs/reference/rules.md"
+
+
 def test_decisions_are_numbered_in_order() -> None:
     numbers = [int(it.name[:4]) for it in sorted((DOCS / "decisions").glob("[0-9]*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
