@@ -46,6 +46,7 @@ from qdwell.core.job import (
 from qdwell.core.job import TRANSITIONS as JOB_TRANSITIONS
 from qdwell.core.state import Settings, Snapshot, State
 
+Story = tuple[object, ...]  # put into words only if a rule is broken
 _LAST_WORDS = RunStopped | JobExecuted | JobFailed | JobLost  # any of them ends a stopped run
 
 
@@ -118,25 +119,25 @@ class Auditor:
         for event in events:
             if isinstance(event, SubmitJob):
                 accepted = event.job.id in self.jobs
-                story = f"submission of {event.job.id}: accepted {accepted}"
-                require(accepted != (event.job.id in refused), "P6", story)
+                story = ("submission of", event.job.id, "accepted", accepted)
+                require(accepted != (event.job.id in refused), "P6", *story)
 
     def _hear_job(self, put: PutJob) -> None:
         self._advance(put.at)
         job, old = put.job, self.jobs.get(put.job.id)
-        story = f"{put} after {old}"
-        require(put.was == (old.state if old is not None else None), "P6", story)
+        story = (put, "after", old)
+        require(put.was == (old.state if old is not None else None), "P6", *story)
         if old is None:
-            require(job.state is JobState.QUEUED, "J5", story)
+            require(job.state is JobState.QUEUED, "J5", *story)
         else:
             legal = job.state is old.state or job.state in JOB_TRANSITIONS[old.state]
-            require(legal and not old.final and job.attempt >= old.attempt, "J5", story)
+            require(legal and not old.final and job.attempt >= old.attempt, "J5", *story)
         stamps = [job.created, job.running_at, job.ready_at, job.executing_at]
         known = [stamp for stamp in [*stamps, job.finished_at] if stamp is not None]
         machine = self.machines.get(job.backend)
         if machine is None or not machine.simulator:
-            require(job.finished_at is None or known == sorted(known), "J7", story)
-        require((job.finished_at is not None) == job.final, "J7", story)
+            require(job.finished_at is None or known == sorted(known), "J7", *story)
+        require((job.finished_at is not None) == job.final, "J7", *story)
         if old is not None and old.state is JobState.QUEUED and job.running:
             self._hear_start(job, put.at, story)
         entered = old is not None and old.state is not JobState.EXECUTING
@@ -153,7 +154,7 @@ class Auditor:
         else:
             self._live[job.id] = job
 
-    def _hear_start(self, job: Job, at: int, story: str) -> None:
+    def _hear_start(self, job: Job, at: int, story: Story) -> None:
         """P2, P5, P15: a job becomes RUNNING."""
         machine = self.machines.get(job.backend)
         if machine is None or machine.simulator:
@@ -163,19 +164,19 @@ class Auditor:
         held = sum(each.running for each in here) + bool(stopping and stopping.final)
         if stopping and (stopping.id, stopping.attempt) in self._confirmed:
             held -= stopping.final
-        require(held < machine.lanes, "P2", f"{held} of {machine.lanes} lanes held; {story}")
+        require(held < machine.lanes, "P2", held, "lanes are held;", *story)
         if job.group is not None:
             group = self.groups[job.group]
-            require(group.state is GroupState.ACTIVE, "P5", f"{group}; {story}")
+            require(group.state is GroupState.ACTIVE, "P5", group, *story)
             assert group.started_at is not None
             assert group.max_ttl_ms is not None
-            require(at < group.started_at + group.max_ttl_ms, "P5", f"{group}; {story}")
+            require(at < group.started_at + group.max_ttl_ms, "P5", group, *story)
             return
         for other in here:
             before = other.group is None and other.state is JobState.QUEUED and other.seq < job.seq
-            require(not (before and other.instance == job.instance), "P15", f"{other}; {story}")
+            require(not (before and other.instance == job.instance), "P15", other, *story)
 
-    def _hear_grant(self, job: Job, at: int, story: str) -> None:
+    def _hear_grant(self, job: Job, at: int, story: Story) -> None:
         """P9, P10: a run begins on the QPU."""
         machine = self.machines.get(job.backend)
         if machine is None or machine.simulator:
@@ -183,81 +184,81 @@ class Auditor:
         holder = self._qpu.get(job.backend)
         if holder is not None and (holder.id, holder.attempt) in self._confirmed:
             holder = None
-        require(holder is None, "P9", f"the QPU still holds {holder}; {story}")
+        require(holder is None, "P9", "the QPU holds", holder, *story)
         for group in self.groups.values():
             foreign = group.live and group.session and group.backend == job.backend
-            require(not (foreign and group.id != job.group), "P10", f"{group}; {story}")
-        require(job.executing_at == at, "U1", story)
+            require(not (foreign and group.id != job.group), "P10", group, *story)
+        require(job.executing_at == at, "U1", *story)
         self._qpu[job.backend] = job
 
-    def _hear_leave(self, old: Job, job: Job, at: int, story: str) -> None:
+    def _hear_leave(self, old: Job, job: Job, at: int, story: Story) -> None:
         """U1, P9: a run has ended, or is told to."""
         machine = self.machines.get(job.backend)
         if machine is None or machine.simulator:
             return
         assert old.executing_at is not None
-        require(0 <= job.quantum_ms <= at - old.executing_at, "U1", story)
-        require(job.quantum_ms <= job.limit_ms, "J14", story)
+        require(0 <= job.quantum_ms <= at - old.executing_at, "U1", *story)
+        require(job.quantum_ms <= job.limit_ms, "J14", *story)
         if job.state is JobState.CANCELLED:
             self._qpu[job.backend] = job  # until its last word
         else:
             del self._qpu[job.backend]
 
-    def _hear_end(self, old: Job, job: Job, story: str) -> None:
+    def _hear_end(self, old: Job, job: Job, story: Story) -> None:
         """P7, U8: a job becomes final."""
         began = old.state not in BEFORE_QPU
         if began:
-            require(job.code != CODE_SESSION_CLOSED, "P7", story)
+            require(job.code != CODE_SESSION_CLOSED, "P7", *story)
             asked = job.code != CODE_CANCELLED or job.id in self._cancelled
-            require(asked, "P7", story)
+            require(asked, "P7", *story)
         else:
-            require(job.quantum_ms == 0, "U8", story)
-        require(job.code != CODE_LOST or job.quantum_ms == 0, "U8", story)
-        require((job.code is None) == (job.state is JobState.COMPLETED), "E22", story)
+            require(job.quantum_ms == 0, "U8", *story)
+        require(job.code != CODE_LOST or job.quantum_ms == 0, "U8", *story)
+        require((job.code is None) == (job.state is JobState.COMPLETED), "E22", *story)
 
     def _hear_group(self, put: PutGroup) -> None:
         self._advance(put.at)
         group, old = put.group, self.groups.get(put.group.id)
-        story = f"{put} after {old}"
-        require(put.was == (old.state if old is not None else None), "P6", story)
+        story = (put, "after", old)
+        require(put.was == (old.state if old is not None else None), "P6", *story)
         if old is None:
-            require(group.state is GroupState.OPEN and group.accepting, "S2", story)
+            require(group.state is GroupState.OPEN and group.accepting, "S2", *story)
         else:
             legal = group.state is old.state or group.state in GROUP_TRANSITIONS[old.state]
-            require(legal and old.state is not GroupState.CLOSED, "S10", story)
-            require(old.accepting or not group.accepting, "S32", story)
-            require(old.started_at in (None, group.started_at), "S16", story)
+            require(legal and old.state is not GroupState.CLOSED, "S10", *story)
+            require(old.accepting or not group.accepting, "S32", *story)
+            require(old.started_at in (None, group.started_at), "S16", *story)
             if group.state is GroupState.ACTIVE and not old.live:
                 self._hear_window(group, put.at, story)
         known = [group.started_at, group.activated_at, group.closed_at]
         stamps = [stamp for stamp in known if stamp is not None]
-        require(stamps == sorted(stamps), "P12", story)
-        require((group.closed_at is not None) == (group.state is GroupState.CLOSED), "S33", story)
-        require(group.state is not GroupState.CLOSED or group.ending is not None, "I14", story)
+        require(stamps == sorted(stamps), "P12", *story)
+        require((group.closed_at is not None) == (group.state is GroupState.CLOSED), "S33", *story)
+        require(group.state is not GroupState.CLOSED or group.ending is not None, "I14", *story)
         self.groups[group.id] = group
         self._touched[group.id] = None
 
-    def _hear_window(self, group: Group, at: int, story: str) -> None:
+    def _hear_window(self, group: Group, at: int, story: Story) -> None:
         """P4, P10, S16: a window opens."""
-        require(group.activated_at == at, "S16", story)
+        require(group.activated_at == at, "S16", *story)
         for other in self.groups.values():
             live = other.live and other.backend == group.backend and other.id != group.id
-            require(not live, "P4", f"{other}; {story}")
+            require(not live, "P4", other, *story)
         if group.session:
             begun = self._window_end.get(group.backend, at)
-            require(begun <= at, "P10", story)
+            require(begun <= at, "P10", *story)
             holder = self._qpu.get(group.backend)
             if holder is not None and (holder.id, holder.attempt) not in self._confirmed:
-                require(False, "P10", f"{holder} is in the QPU; {story}")
+                require(False, "P10", holder, "is in the QPU;", *story)
 
     def _hear_charge(self, charge: PutCharge) -> None:
         old = self.charges.get(charge.id)
-        story = f"{charge} after {old}"
-        require(charge.end is None or charge.end >= charge.start, "P8", story)
+        story = (charge, "after", old)
+        require(charge.end is None or charge.end >= charge.start, "P8", *story)
         if old is not None:
-            require(old.start == charge.start and charge.end is not None, "P8", story)
+            require(old.start == charge.start and charge.end is not None, "P8", *story)
             refund = old.charged and not charge.charged
-            require(old.end is None or (refund and old.end == charge.end), "P8", story)
+            require(old.end is None or (refund and old.end == charge.end), "P8", *story)
             self._count(old, -1)
         self._count(charge, 1)
         self.charges[charge.id] = charge

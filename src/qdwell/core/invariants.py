@@ -19,15 +19,10 @@ from qdwell.core.state import Machine, State
 from qdwell.errors import BrokenInvariant
 
 
-def broken(rule: str, story: str) -> BrokenInvariant:
-    """Return the error that names the rule and tells what was found."""
-    return BrokenInvariant(f"{rule} does not hold: {story}")
-
-
-def require(holds: bool, rule: str, story: str) -> None:
-    """Raise `BrokenInvariant` unless the rule holds."""
+def require(holds: bool, rule: str, *story: object) -> None:
+    """Raise `BrokenInvariant` with the rule and the story, put into words, unless it holds."""
     if not holds:
-        raise broken(rule, story)
+        raise BrokenInvariant(f"{rule} does not hold: {' '.join(map(str, story))}")
 
 
 def check(state: State, now: int) -> None:
@@ -69,63 +64,63 @@ def _check_group(state: State, group: Group, jobs: list[Job]) -> None:
     work = state.work[group.id]
     queued = _ids(jobs, JobState.QUEUED)
     running = {job.id for job in jobs if job.running}
-    story = f"{group} with queued {sorted(queued)} and running {sorted(running)}"
-    require(group.state is not GroupState.CLOSED, "P6", f"closed group held in memory: {story}")
-    require(work.queued_count == len(queued), "index", f"{work.queued_count} queued of {story}")
-    require(queued <= set(work.queued), "index", f"line {list(work.queued)} of {story}")
-    require(set(work.running) == running, "index", f"{list(work.running)} running of {story}")
-    require((group.idle_since is None) == bool(queued or running), "P13", story)
-    require(group.live or not running, "S10", f"jobs run though it is not live: {story}")
+    story = (group, "with queued", queued, "and running", running)
+    require(group.state is not GroupState.CLOSED, "P6", "closed group held in memory:", *story)
+    require(work.queued_count == len(queued), "index", work.queued_count, "queued of", *story)
+    require(queued <= set(work.queued), "index", "line", work.queued, "of", *story)
+    require(set(work.running) == running, "index", work.running, "running of", *story)
+    require((group.idle_since is None) == bool(queued or running), "P13", *story)
+    require(group.live or not running, "S10", "jobs run though it is not live:", *story)
     pending = group.state in (GroupState.PENDING_CLOSED, GroupState.PENDING_INACTIVE)
-    require(not pending or bool(running), "S10", f"nothing is left to wait for: {story}")
+    require(not pending or bool(running), "S10", "nothing is left to wait for:", *story)
     closed = group.state is GroupState.PENDING_CLOSED
-    require(not closed or not (group.accepting or queued), "S27", story)
-    require(group.accepting or bool(queued or running), "S28", f"should have closed: {story}")
+    require(not closed or not (group.accepting or queued), "S27", *story)
+    require(group.accepting or bool(queued or running), "S28", "should have closed:", *story)
     charged = group.live and group.session
-    require((group.charging_since is not None) == charged, "U4", story)
+    require((group.charging_since is not None) == charged, "U4", *story)
     never = group.state is GroupState.OPEN
-    require((group.started_at is None) == never, "P12", story)
-    require((group.last_job_started is None) == never, "P12", story)
+    require((group.started_at is None) == never, "P12", *story)
+    require((group.last_job_started is None) == never, "P12", *story)
     if group.started_at is not None:
         activated = group.activated_at
-        require(activated is not None and group.started_at <= activated, "P12", story)
+        require(activated is not None and group.started_at <= activated, "P12", *story)
 
 
 def _check_qpu(state: State, machine: Machine, jobs: list[Job]) -> None:
     """P1, P11, B7, and the QPU's half of P14."""
     lease = machine.lease
     executing = [job for job in jobs if job.state is JobState.EXECUTING]
-    story = f"{machine.name}: lease {lease}, lock {machine.lock}, executing {executing}"
+    story = (machine.name, "with", lease, "and lock", machine.lock, "executes", executing)
     if lease is None or lease.stopping:
-        require(not executing, "P1", story)
-        require(lease is None or lease.job not in state.jobs, "J20", story)
+        require(not executing, "P1", *story)
+        require(lease is None or lease.job not in state.jobs, "J20", *story)
     else:
         expected = [(lease.job, lease.attempt, lease.at)]
         held = [(job.id, job.attempt, job.executing_at) for job in executing]
-        require(held == expected, "P1", story)
+        require(held == expected, "P1", *story)
     if machine.lock is not None:
         holder = state.groups.get(machine.lock)
         sound = holder is not None and holder.live and not holder.session
-        require(sound, "B5", f"the lock's batch is {holder}; {story}")
-        require(all(job.group == machine.lock for job in executing), "P11", story)
+        require(sound, "B5", "the lock's batch is", holder, *story)
+        require(all(job.group == machine.lock for job in executing), "P11", *story)
     if lease is None:
         ready = [job for job in jobs if job.state is JobState.READY]
         if machine.lock is not None:
             ready = [job for job in ready if job.group == machine.lock]
-        require(not ready, "P14", f"the QPU is free and {ready} wait for it; {story}")
+        require(not ready, "P14", "the QPU is free for", ready, *story)
 
 
 def _check_live_group(state: State, machine: Machine, jobs: list[Job]) -> None:
     """P3, P4, and that a reservation is for a session that can still use it (S19)."""
     groups = [group for group in state.groups.values() if group.backend == machine.name]
     live = [group for group in groups if group.live]
-    story = f"{machine.name}: live {live}, remembered {machine.live_group}"
-    require(len(live) <= 1, "P4", story)
-    require([group.id for group in live] == [machine.live_group] * len(live), "P4", story)
-    require(bool(live) == (machine.live_group is not None), "P4", story)
+    story = (machine.name, "has live", live, "and remembers", machine.live_group)
+    require(len(live) <= 1, "P4", *story)
+    require([group.id for group in live] == [machine.live_group] * len(live), "P4", *story)
+    require(bool(live) == (machine.live_group is not None), "P4", *story)
     if live and live[0].session:
         foreign = [job.id for job in jobs if job.running and job.group != live[0].id]
-        require(not foreign, "P3", f"{foreign} run beside it; {story}")
+        require(not foreign, "P3", foreign, "run beside it:", *story)
     if machine.reservation is not None:
         reserved = state.groups.get(machine.reservation)
         sound = (
@@ -134,7 +129,7 @@ def _check_live_group(state: State, machine: Machine, jobs: list[Job]) -> None:
             and not reserved.live
             and any(job.group == reserved.id for job in jobs if job.state is JobState.QUEUED)
         )
-        require(sound and not live, "S19", f"reserved for {reserved}; {story}")
+        require(sound and not live, "S19", "reserved for", reserved, *story)
 
 
 def _check_lanes_used(state: State, machine: Machine, jobs: list[Job], now: int) -> None:
@@ -151,18 +146,18 @@ def _check_lanes_used(state: State, machine: Machine, jobs: list[Job], now: int)
     own = [job for job in waiting if live is not None and job.group == live.id]
     active = live is not None and live.state is GroupState.ACTIVE
     if live is not None and live.session:
-        require(not (active and own), "P14", f"{own} could start; {story}")
+        require(not (active and own), "P14", own, *story)
         return
     if machine.mode is BackendMode.PAUSED:
         return
-    require(not (active and own), "P14", f"{own} could start; {story}")
+    require(not (active and own), "P14", own, *story)
     if machine.reservation is not None:
-        require(used > 0, "S19", f"{machine.reservation} waits for empty lanes; {story}")
+        require(used > 0, "S19", machine.reservation, *story)
         return
     free = [job for job in waiting if not _held(state, job.instance, now)]
     if live is not None:
         free = [job for job in free if job.group is None]
-    require(not free, "P14", f"{free} could start; {story}")
+    require(not free, "P14", free, *story)
 
 
 def _held(state: State, instance: str, now: int) -> bool:
