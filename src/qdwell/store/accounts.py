@@ -156,7 +156,7 @@ def apply_plans(store: Store, plans: Mapping[str, Plan]) -> list[Instance]:
             raise UnknownPlan(instance.plan, tuple(plans))
     with store.database.reading() as connection:
         query = select(instances.c.crn, instances.c.pending_max)
-        current: dict[str, int | None] = dict(connection.execute(query).tuples().all())
+        current = {row.crn: row.pending_max for row in connection.execute(query)}
     wanted = {it.crn: plans[it.plan].pending_jobs_max for it in found}
     changed = {crn: most for crn, most in wanted.items() if current[crn] != most}
     if changed:
