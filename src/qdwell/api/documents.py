@@ -115,6 +115,11 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
             "running": optional_iso(job.running_at),
             "finished": optional_iso(job.finished_at),
         },
+        "phases": {  # ours: when it was prepared, and when it entered and left the QPU
+            "ready": optional_iso(job.ready_at),
+            "qpu_start": optional_iso(job.executing_at),
+            "qpu_end": optional_iso(job.executed_at),
+        },
         "usage": {
             "quantum_seconds": quantum,
             "seconds": billed,

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def serve(
         OSError: the address cannot be bound.
         StoreError: the database cannot be used.
     """
+    # What the command prints on the standard output is for users and scripts; the log is beside it.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     uvloop.run(_serve(config, Path(data_dir), on_ready or (lambda _: None)))
 
 

@@ -1,0 +1,122 @@
+"""What every answer has in common, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from api.conftest import BODY_MAX, Site, User, bell, fault
+from qdwell.errors import StoreUnavailable
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_the_same_routes_are_under_both_bases(user: User, site: Site) -> None:
+    """The stock client needs the word `experimental`; everybody else can leave it out."""
+    for base in ("/api/v1", "/experimental/api/v1"):
+        answer = await site.http.get(f"{base}/instances/usage", headers=user.headers)
+        assert answer.status_code == 200
+        assert answer.headers["uber-trace-id"]
+
+
+async def test_unknown_paths_and_methods_have_the_shape_of_errors(user: User) -> None:
+    """Not the framework's own shape."""
+    assert fault(await user.get("/nothing"))["status"] == 404
+    assert fault(await user.ask("PATCH", "/jobs"))["status"] == 405
+
+
+async def test_the_server_says_that_it_is_ready(site: Site) -> None:
+    """Without any credentials."""
+    answer = await site.http.get("/healthz")
+    assert answer.status_code == 200
+    assert set(answer.json()["backends"].values()) == {"ready"}
+
+
+async def test_the_description_and_its_page_need_nothing_from_elsewhere(site: Site) -> None:
+    """Every route is described, and the page loads no script or style from another server."""
+    description = (await site.http.get("/openapi.json")).json()
+    assert description["paths"]["/api/v1/jobs"]["post"]["requestBody"]["required"]
+    for methods in description["paths"].values():
+        for operation in methods.values():
+            assert operation["summary"].endswith((".", ")"))
+    page = (await site.http.get("/docs")).text
+    assert "/api/v1/jobs/{job_id}/metrics" in page
+    assert "<script" not in page
+    assert "src=" not in page
+    assert "http" not in page.replace("http-equiv", "").lower().split("</style>")[1][:200]
+
+
+async def test_a_body_that_says_it_is_too_long_is_not_read(user: User, site: Site) -> None:
+    """413 with the limit, whether the length is declared or found out on the way."""
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 65_536
+            yield b" " * 65_536
+
+    answer = await user.ask("POST", "/jobs", content=endless())
+    assert fault(answer)["status"] == 413
+    assert str(BODY_MAX) in fault(answer)["message"]
+    assert read < 10 * BODY_MAX
+    declared = await user.ask("POST", "/jobs", content=b" " * (BODY_MAX + 1))
+    assert fault(declared)["status"] == 413
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"program_id":"sampler"}', b"[" * 5000]
+)
+async def test_a_body_that_makes_no_sense_is_400(user: User, body: bytes) -> None:
+    """With a sentence, and never a 5xx."""
+    answer = fault(await user.ask("POST", "/jobs", content=body))
+    assert (answer["status"], answer["code"]) == (400, 1208)
+
+
+async def test_a_compressed_body_is_refused(user: User) -> None:
+    """It could be a thousand times as long inside."""
+    answer = await user.ask("POST", "/jobs", content=b"x", headers={"Content-Encoding": "gzip"})
+    assert fault(answer)["status"] == 400
+
+
+async def test_a_fault_of_ours_is_told_with_a_trace_and_nothing_else(
+    user: User, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback, no text of the exception; the stock client may repeat the request (E29)."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(site.engine, "usage_ms", broken)
+    answer = await user.get("/instances/usage")
+    assert fault(answer)["status"] == 500
+    assert fault(answer)["code"] == 9999
+    assert "secret" not in answer.text
+    monkeypatch.undo()
+    assert (await user.get("/instances/usage")).is_success
+
+
+async def test_a_store_that_fails_leaves_no_job_behind(
+    user: User, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is committed before a 5xx, since the client sends the job again."""
+
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable("no space on the disk at /var/lib")
+
+    monkeypatch.setattr(site.engine, "submit", unavailable)
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick"}
+    answer = await user.ask("POST", "/jobs", json=body)
+    assert fault(answer)["status"] == 503
+    assert "/var/lib" not in answer.text
+    assert (await user.get("/jobs")).json()["count"] == 0
+
+
+async def test_each_request_has_its_own_trace(user: User) -> None:
+    """Two requests can be told apart in the log."""
+    first: httpx.Response = await user.get("/jobs/x")
+    second = await user.get("/jobs/x")
+    assert fault(first)["status"] == fault(second)["status"] == 404
+    assert first.headers["uber-trace-id"] != second.headers["uber-trace-id"]

@@ -1,0 +1,431 @@
+"""The stock, unmodified client against a real server: what its users do, and what they are told."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService, SamplerV2, Session
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.exceptions import (
+    IBMInputValueError,
+    IBMRuntimeError,
+    RuntimeInvalidStateError,
+    RuntimeJobFailureError,
+    RuntimeJobNotFound,
+    RuntimeProgramNotFound,
+)
+
+from e2e.conftest import Served
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.xdist_group("e2e"),
+]
+
+MACHINE = "ideal_machine"
+ENDPOINTS = ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL")
+Surroundings = Callable[[dict[str, str]], None]
+
+
+def only(settings: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: settings[name] for name in names}
+
+
+@pytest.fixture
+def connect(served: Served, surroundings: Surroundings) -> Callable[..., QiskitRuntimeService]:
+    """Make a client for a user, the first one by default."""
+
+    def make(settings: dict[str, str] | None = None) -> QiskitRuntimeService:
+        settings = settings or served.settings
+        surroundings(only(settings, *ENDPOINTS))
+        return QiskitRuntimeService(
+            token=settings["QISKIT_IBM_TOKEN"],
+            url=settings["QISKIT_IBM_URL"],
+            instance=settings["QISKIT_IBM_INSTANCE"],
+        )
+
+    return make
+
+
+@pytest.fixture
+def service(connect: Callable[..., QiskitRuntimeService]) -> QiskitRuntimeService:
+    return connect()
+
+
+def bell(backend: Any) -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.measure_all()
+    return generate_preset_pass_manager(optimization_level=1, backend=backend).run(circuit)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait for something that the server does by itself."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"never came: {what}"
+        time.sleep(0.05)
+
+
+# ---- settings: rows A, E, F, G of the protocol's first section ----------------------------------
+
+
+def test_row_a_token_and_crn_as_arguments(connect: Callable[..., QiskitRuntimeService]) -> None:
+    """The usual way: three settings in the environment, the rest as arguments."""
+    names = [backend.name for backend in connect().backends()]
+    assert MACHINE in names
+    assert "ibmq_qasm_simulator" in names
+
+
+def test_row_e_everything_in_the_environment(served: Served, surroundings: Surroundings) -> None:
+    """A bare constructor works with the lines of `qdwell env`."""
+    surroundings(served.settings)
+    assert QiskitRuntimeService().backend(MACHINE).num_qubits == 27
+
+
+def test_row_f_the_instance_is_found_by_search(served: Served, surroundings: Surroundings) -> None:
+    """Without an instance, search and catalog tell the client which there are."""
+    surroundings({k: v for k, v in served.settings.items() if k != "QISKIT_IBM_INSTANCE"})
+    service = QiskitRuntimeService()
+    assert service.backend(MACHINE).name == MACHINE
+    assert [it["crn"] for it in service.instances()] == [served.settings["QISKIT_IBM_INSTANCE"]]
+
+
+def test_row_g_the_instance_by_its_name(served: Served, surroundings: Surroundings) -> None:
+    """The name of an instance stands for its CRN."""
+    surroundings({k: v for k, v in served.settings.items() if k != "QISKIT_IBM_INSTANCE"})
+    name = QiskitRuntimeService().instances()[0]["name"]
+    assert QiskitRuntimeService(instance=name).backend(MACHINE).name == MACHINE
+
+
+def test_a_wrong_token_is_refused(served: Served, surroundings: Surroundings) -> None:
+    """A token that we did not make opens nothing."""
+    surroundings({**served.settings, "QISKIT_IBM_TOKEN": "x" * 43})
+    with pytest.raises(Exception, match="[Uu]nable to retrieve instances|token"):
+        QiskitRuntimeService()
+
+
+# ---- running -------------------------------------------------------------------------------------
+
+
+def test_a_sampler_job(service: QiskitRuntimeService) -> None:
+    """Counts of a Bell state on a machine without noise, and the job's own account of itself."""
+    backend = service.backend(MACHINE)
+    sampler = SamplerV2(mode=backend)
+    sampler.options.default_shots = 500
+    job = sampler.run([bell(backend)])
+    counts = job.result()[0].data.meas.get_counts()
+    assert sum(counts.values()) == 500
+    assert set(counts) <= {"00", "11"}
+    assert job.status() == "DONE"
+    assert job.backend().name == MACHINE
+    assert job.creation_date is not None
+    assert job.session_id is None
+    assert job.usage() >= 0
+    assert job.inputs["options"]["default_shots"] == 500
+    metrics = job.metrics()
+    assert metrics["usage"]["quantum_seconds"] > 0
+    assert metrics["usage"]["status"] == "complete"
+    assert metrics["timestamps"]["created"] <= metrics["timestamps"]["running"]
+    assert metrics["timestamps"]["running"] <= metrics["timestamps"]["finished"]
+    assert metrics["position_in_queue"] is None
+    assert metrics["num_circuits"] == 1
+    assert metrics["executions"] == 500
+    assert "qiskit_ibm_runtime" in metrics["caller"]
+    assert isinstance(job.logs(), str)
+
+
+def test_an_estimator_job(service: QiskitRuntimeService) -> None:
+    """Expectation values come back in the shape of the observables."""
+    backend = service.backend(MACHINE)
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit = generate_preset_pass_manager(optimization_level=1, backend=backend).run(circuit)
+    observables = [SparsePauliOp(p).apply_layout(circuit.layout) for p in ("ZZ", "XX", "ZI")]
+    estimator = EstimatorV2(mode=backend)
+    result = estimator.run([(circuit, observables)], precision=0.02).result()[0]
+    assert result.data.evs.shape == (3,)
+    for value, exact in zip(result.data.evs, (1, 1, 0), strict=True):
+        assert math.isclose(value, exact, abs_tol=0.15)
+
+
+def test_a_simulator_takes_any_name_of_it_and_needs_no_session(
+    service: QiskitRuntimeService,
+) -> None:
+    """The alias of the simulator works, and a session on it is none (S34)."""
+    backend = service.backend("ibmq_qasm_simulator")
+    assert backend.name == "ibmq_qasm_simulator"
+    with Session(backend=backend) as session:
+        assert session.session_id is None
+        job = SamplerV2(mode=session).run([bell(backend)], shots=100)
+        assert sum(job.result()[0].data.meas.get_counts().values()) == 100
+
+
+def test_a_session_from_open_to_closed(service: QiskitRuntimeService) -> None:
+    """Several jobs, the details on the way, `from_id`, and the bill at the end."""
+    backend = service.backend(MACHINE)
+    circuit = bell(backend)
+    with Session(backend=backend, max_time="10m") as session:
+        assert session.status() == "Pending"
+        details = session.details()
+        assert details["state"] == "open"
+        assert details["max_time"] == 600
+        assert details["interactive_timeout"] == 2
+        assert details["usage_time"] is None
+        sampler = SamplerV2(mode=session)
+        jobs = [sampler.run([circuit], shots=50) for _ in range(3)]
+        for job in jobs:
+            assert sum(job.result()[0].data.meas.get_counts().values()) == 50
+            assert job.session_id == session.session_id
+        assert session.status() == "In progress, accepting new jobs"
+        again = Session.from_id(session.session_id, service=service)
+        assert again.details()["backend_name"] == MACHINE
+    until(lambda: session.status() == "Closed", "the session closes")
+    details = session.details()
+    assert details["usage_time"] > 0
+    assert details["accepting_jobs"] is False
+    assert details["started_at"] <= details["closed_at"]
+    assert [it["status"] for it in details["timestamps"]] == ["open", "active", "closed"]
+    found = service.jobs(session_id=session.session_id)
+    assert {job.job_id() for job in found} == {job.job_id() for job in jobs}
+    with pytest.raises(IBMRuntimeError, match="closed"):
+        service._run(
+            program_id="sampler",
+            inputs={"pubs": [], "version": 2},
+            options=_options(service, backend, session_id=None),
+            session_id=session.session_id,
+        )
+
+
+def _options(service: QiskitRuntimeService, backend: Any, **more: Any) -> Any:
+    from qiskit_ibm_runtime.runtime_options import RuntimeOptions
+
+    more.pop("session_id", None)
+    return RuntimeOptions(backend=backend, **more)
+
+
+def test_an_idle_session_goes_inactive_and_comes_back(service: QiskitRuntimeService) -> None:
+    """After the interactive TTL the machine is free; the next job opens a second window (S24)."""
+    backend = service.backend(MACHINE)
+    circuit = bell(backend)
+    with Session(backend=backend) as session:
+        sampler = SamplerV2(mode=session)
+        sampler.run([circuit], shots=10).result()
+        until(lambda: session.details()["state"] == "inactive", "the session goes inactive")
+        between = session.usage()
+        assert between == pytest.approx(2, abs=1.5)
+        sampler.run([circuit], shots=10).result()
+        assert session.details()["state"] == "active"
+        assert session.usage() >= between
+    until(lambda: session.status() == "Closed", "the session closes")
+
+
+def test_a_batch(service: QiskitRuntimeService) -> None:
+    """Eight jobs as one unit; its usage is their quantum time (U3)."""
+    backend = service.backend(MACHINE)
+    circuit = bell(backend)
+    with Batch(backend=backend) as batch:
+        sampler = SamplerV2(mode=batch)
+        jobs = [sampler.run([circuit], shots=20) for _ in range(8)]
+    assert all(sum(job.result()[0].data.meas.get_counts().values()) == 20 for job in jobs)
+    until(lambda: batch.status() == "Closed", "the batch closes")
+    quantum = sum(job.metrics()["usage"]["quantum_seconds"] for job in jobs)
+    assert batch.usage() == pytest.approx(quantum)
+
+
+# ---- cancel, tags, lists, usage -----------------------------------------------------------------
+
+
+def test_a_running_job_is_cancelled(service: QiskitRuntimeService) -> None:
+    """It is final at once; a second cancel is refused; there is no result."""
+    backend = service.backend("slow_machine")
+    job = SamplerV2(mode=backend).run([bell(backend)])
+    until(lambda: job.status() == "RUNNING", "the job runs")
+    job.cancel()
+    assert job.status() == "CANCELLED"
+    with pytest.raises(RuntimeInvalidStateError):
+        service.job(job.job_id()).cancel()
+    with pytest.raises(RuntimeInvalidStateError):
+        service.job(job.job_id()).result()
+    assert job.metrics()["usage"]["status"] == "complete"
+
+
+def test_a_session_is_cancelled_with_its_waiting_jobs(service: QiskitRuntimeService) -> None:
+    """Jobs that have not reached the QPU are cancelled, the one in the QPU is not (S29)."""
+    backend = service.backend("slow_machine")
+    circuit = bell(backend)
+    session = Session(backend=backend)
+    sampler = SamplerV2(mode=session)
+    first, second = sampler.run([circuit]), sampler.run([circuit])
+    until(lambda: first.status() == "RUNNING", "the first job runs")
+    session.cancel()
+    until(lambda: second.status() == "CANCELLED", "the waiting job is cancelled")
+    assert first.status() == "RUNNING"
+    assert session.status() == "In progress, not accepting new jobs"
+    first.cancel()
+    until(lambda: session.status() == "Closed", "the session closes")
+
+
+def test_tags_and_filters(service: QiskitRuntimeService) -> None:
+    """Jobs are found by their tags, program, backend, and state, with an exact count."""
+    backend = service.backend(MACHINE)
+    circuit = bell(backend)
+    mark = f"t-{uuid.uuid4().hex[:8]}"
+    sampler = SamplerV2(mode=backend)
+    sampler.options.environment.job_tags = [mark, "one"]
+    jobs = [sampler.run([circuit], shots=1) for _ in range(3)]
+    for job in jobs:
+        job.result()
+    assert service.jobs(job_tags=["nothing-has-this"]) == []
+    found = service.jobs(job_tags=[mark], limit=None)
+    assert [job.job_id() for job in found] == [job.job_id() for job in reversed(jobs)]
+    ascending = service.jobs(job_tags=[mark], descending=False, limit=2)
+    assert [job.job_id() for job in ascending] == [job.job_id() for job in jobs[:2]]
+    assert len(service.jobs(job_tags=[mark], skip=1, limit=10)) == 2
+    assert len(service.jobs(job_tags=[mark], pending=False)) == 3
+    assert service.jobs(job_tags=[mark], pending=True) == []
+    assert service.jobs(job_tags=[mark], program_id="estimator") == []
+    assert len(service.jobs(job_tags=[mark], backend_name=MACHINE)) == 3
+    created = jobs[0].creation_date
+    assert len(service.jobs(job_tags=[mark], created_after=created)) == 3
+    jobs[0].update_tags(["another"])
+    assert service.job(jobs[0].job_id()).tags == ["another"]
+    assert len(service.jobs(job_tags=[mark])) == 2
+
+
+def test_usage_grows_with_work(service: QiskitRuntimeService) -> None:
+    """What a job costs is added to its instance."""
+    backend = service.backend(MACHINE)
+    before = service.usage()["usage_consumed_seconds"]
+    job = SamplerV2(mode=backend).run([bell(backend)], shots=10)
+    job.result()
+    spent = job.metrics()["usage"]["quantum_seconds"]
+    usage = service.usage()
+    assert usage["usage_consumed_seconds"] - before >= spent * 0.99
+    assert "usage_remaining_seconds" not in usage
+
+
+def test_a_private_job_gives_its_result_once(service: QiskitRuntimeService) -> None:
+    """Inputs are never shown, the result is shown once (J29)."""
+    backend = service.backend(MACHINE)
+    sampler = SamplerV2(mode=backend)
+    sampler.options.environment.private = True
+    job = sampler.run([bell(backend)], shots=10)
+    assert sum(job.result()[0].data.meas.get_counts().values()) == 10
+    again = service.job(job.job_id())
+    assert again.private
+    assert again.inputs == {}
+    assert service._active_api_client.job_results(job.job_id()) == ""
+
+
+def test_a_deleted_job_is_gone(service: QiskitRuntimeService) -> None:
+    """Only a job that has ended can be deleted."""
+    backend = service.backend(MACHINE)
+    job = SamplerV2(mode=backend).run([bell(backend)], shots=10)
+    job.result()
+    service.delete_job(job.job_id())
+    with pytest.raises(RuntimeJobNotFound):
+        service.job(job.job_id())
+
+
+def test_the_status_of_a_long_job_is_answered_at_once(service: QiskitRuntimeService) -> None:
+    """Only a job whose end may be near holds the answer."""
+    backend = service.backend("slow_machine")
+    job = SamplerV2(mode=backend).run([bell(backend)])
+    time.sleep(2)
+    began = time.monotonic()
+    assert job.status() == "RUNNING"
+    assert time.monotonic() - began < 0.5
+    job.cancel()
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+
+def test_a_circuit_that_the_machine_cannot_run_fails_with_its_reason(
+    service: QiskitRuntimeService,
+) -> None:
+    """The job fails with the code, and `result()` raises (E25)."""
+    backend = service.backend(MACHINE)
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.measure_all()
+    sent = {"pubs": [(circuit, None, 10)], "options": {}, "version": 2, "support_qiskit": True}
+    job = service._run("sampler", sent, _options(service, backend))
+    with pytest.raises(RuntimeJobFailureError, match="1517"):
+        job.result()
+    assert job.status() == "ERROR"
+    assert "1517" in job.error_message()
+
+
+def test_a_failed_run_is_an_error(service: QiskitRuntimeService) -> None:
+    """A machine that fails says so, and costs nothing (U8)."""
+    backend = service.backend("failing_machine")
+    job = SamplerV2(mode=backend).run([bell(backend)], shots=10)
+    with pytest.raises(RuntimeJobFailureError):
+        job.result()
+    assert job.metrics()["usage"]["quantum_seconds"] == 0
+
+
+def test_what_the_client_raises_for_each_refusal(
+    service: QiskitRuntimeService, served: Served, connect: Callable[..., QiskitRuntimeService]
+) -> None:
+    """The table of errors, seen from the client (wire-protocol 2.4)."""
+    backend = service.backend(MACHINE)
+    with pytest.raises(RuntimeProgramNotFound):
+        service._run("no-such-program", {}, _options(service, backend))
+    with pytest.raises(RuntimeJobNotFound):
+        service.job("nosuchjob")
+    with pytest.raises(RuntimeJobNotFound):
+        service.delete_job("nosuchjob")
+    with pytest.raises(IBMInputValueError):
+        Session.from_id("nosuchsession", service=service)
+    with pytest.raises(RequestsApiError, match="max_ttl"):
+        Session(backend=backend, max_time=10**6)
+    inputs = {"pubs": [], "version": 2}
+    tagged = _options(service, backend, job_tags=[str(n) for n in range(9)])
+    with pytest.raises(IBMRuntimeError, match="1204"):
+        service._run("sampler", inputs, tagged)
+    resilient = {**inputs, "resilience_level": 2}
+    with pytest.raises(IBMRuntimeError, match="resilience_level"):
+        service._run("estimator", resilient, _options(service, backend))
+    tight = connect(served.account(f"tight-{uuid.uuid4().hex[:6]}", "tight"))
+    slow = tight.backend("slow_machine")
+    with pytest.raises(RequestsApiError, match="1352"):
+        Session(backend=slow)
+    sampler = SamplerV2(mode=slow)
+    jobs = [sampler.run([bell(slow)]) for _ in range(2)]
+    with pytest.raises(IBMRuntimeError, match="3458"):
+        sampler.run([bell(slow)])
+    for job in jobs:
+        job.cancel()
+
+
+def test_two_users_do_not_see_each_other(
+    service: QiskitRuntimeService, served: Served, connect: Callable[..., QiskitRuntimeService]
+) -> None:
+    """Another user's job and session are unknown, in every call."""
+    backend = service.backend(MACHINE)
+    session = Session(backend=backend)
+    job = SamplerV2(mode=session).run([bell(backend)], shots=10)
+    job.result()
+    other = connect(served.account(f"other-{uuid.uuid4().hex[:6]}"))
+    with pytest.raises(RuntimeJobNotFound):
+        other.job(job.job_id())
+    assert other.jobs() == []
+    assert other.usage()["usage_consumed_seconds"] == 0
+    with pytest.raises(IBMInputValueError):
+        Session.from_id(session.session_id, service=other)
+    session.close()
