@@ -50,9 +50,18 @@ DAY_MS = 86_400_000
 
 
 class Engine:
-    """Runs jobs on the config's backends. One for each store; `start` before anything else."""
+    """Runs jobs on the config's backends. One for each store; `start` before anything else.
 
-    def __init__(self, config: Config, store: Store, clock: Clock) -> None:
+    Args:
+        config: its backends, plans, and the scheduler's settings.
+        store: stays the caller's to close.
+        clock: tells all instants.
+        server: forks the workers, and stays the caller's to close; default: one of its own.
+    """
+
+    def __init__(
+        self, config: Config, store: Store, clock: Clock, server: ForkServer | None = None
+    ) -> None:
         self._config = config
         self._store = store
         self._clock = clock
@@ -62,9 +71,10 @@ class Engine:
         # One thread writes: SQLite has one writer, and commits come in the order they were decided.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
-        self._server = ForkServer()
-        self._stations: dict[str, Station] = stations_of(config, self._server)
-        self._classical = classical_pool(self._server)
+        forks = server or ForkServer()
+        self._own_server = None if server else forks
+        self._stations: dict[str, Station] = stations_of(config, forks)
+        self._classical = classical_pool(forks)
         self._inbox = Inbox()
         self._memory = Memory()
         self._book = InstanceBook(config, store)
@@ -132,7 +142,8 @@ class Engine:
         await self._actions.close()
         pools = [self._classical, *(station.pool for station in self._stations.values())]
         await asyncio.gather(*(pool.close() for pool in pools))
-        self._server.close()
+        if self._own_server is not None:
+            self._own_server.close()
         self._writer.shutdown()
         self._readers.shutdown()
 

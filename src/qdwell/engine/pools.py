@@ -169,13 +169,15 @@ class LocalPool:
         """See `Pool`."""
         self._closed = True
         for job in self._jobs:
-            job.cancel()
-        for place in self._places:
-            if place.worker is not None:
-                place.worker.kill()
-        await asyncio.gather(
-            *(job for job in self._jobs if isinstance(job, asyncio.Task)), return_exceptions=True
-        )
+            if isinstance(job, asyncio.TimerHandle):
+                job.cancel()
+        # A fork that is under way is waited for: cancelled, it would leave its socket behind.
+        forks = [job for job in self._jobs if isinstance(job, asyncio.Task)]
+        await asyncio.gather(*forks, return_exceptions=True)
+        workers = [place.worker for place in self._places if place.worker is not None]
+        for worker in workers:
+            worker.kill()
+        await asyncio.gather(*(worker.ended.wait() for worker in workers))
 
     # ---- inside
 

@@ -219,7 +219,9 @@ class Reports:
         return found
 
     def _failure_findings(self, run: Run, report: JobFailed) -> Findings:
-        found = Findings(facts={run.job: run.facts})
+        found = Findings()
+        if run.facts.executions is not None:
+            found.facts[run.job] = run.facts
         run.log.append(("ERROR", f"{report.code}: {report.reason}"))
         self._add_log(run, found)
         return found

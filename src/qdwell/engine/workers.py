@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -70,7 +71,7 @@ class ForkServer:
         self._preload = tuple(preload)
         self._process: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
-        self._lock = asyncio.Lock()
+        self._lock = threading.Lock()  # the door takes one request at a time
 
     async def fork(self, role: Mapping[str, Any]) -> tuple[socket.socket, int, int | None]:
         """A new worker: our end of its socket, its pid, and its handle if there is one.
@@ -78,13 +79,11 @@ class ForkServer:
         Raises:
             WorkerLost: the fork server cannot be started.
         """
-        async with self._lock:
-            return await asyncio.to_thread(self._fork, dict(role))
+        return await asyncio.to_thread(self._fork, dict(role))
 
     async def warm(self) -> None:
         """Start it now, so that the first worker does not wait for imports."""
-        async with self._lock:
-            await asyncio.to_thread(self._ensure)
+        await asyncio.to_thread(self._warm)
 
     def close(self) -> None:
         """End it; its workers end with it."""
@@ -99,11 +98,12 @@ class ForkServer:
     def _fork(self, role: dict[str, Any]) -> tuple[socket.socket, int, int | None]:
         ours, theirs = socket.socketpair()
         try:
-            try:
-                reply, fds = self._ask(role, theirs)
-            except OSError:  # it has died: its workers with it; one new try
-                self.close()
-                reply, fds = self._ask(role, theirs)
+            with self._lock:
+                try:
+                    reply, fds = self._ask(role, theirs)
+                except OSError:  # it has died: its workers with it; one new try
+                    self.close()
+                    reply, fds = self._ask(role, theirs)
         except (OSError, ValueError) as error:
             ours.close()
             raise WorkerLost(f"the fork server does not answer: {error}") from error
@@ -111,6 +111,10 @@ class ForkServer:
             theirs.close()
         ours.setblocking(False)
         return ours, int(reply["pid"]), fds[0] if fds else None
+
+    def _warm(self) -> None:
+        with self._lock:
+            self._ensure()
 
     def _ask(self, role: dict[str, Any], theirs: socket.socket) -> tuple[dict[str, Any], list[int]]:
         door = self._ensure()
@@ -168,6 +172,7 @@ class Worker(asyncio.Protocol):
         self._on_lost = on_lost
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
+        self.ended = asyncio.Event()  #: set when its socket is closed
 
     @classmethod
     async def start(
@@ -221,4 +226,5 @@ class Worker(asyncio.Protocol):
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+        self.ended.set()
         self._on_lost(self)
