@@ -153,14 +153,16 @@ def failure(run: Run, frame: Frame) -> JobFailed:
     """The report that a "failed" frame makes."""
     head = frame.head
     code = head.get("code")
+    code = code if isinstance(code, int) else LOST_CODE
     solution = head.get("solution")
     return JobFailed(
         run.job,
         run.attempt,
-        code=code if isinstance(code, int) else LOST_CODE,
+        code=code,
         reason=str(head.get("reason", "The job failed."))[:_TEXT_MOST],
         solution=solution[:_TEXT_MOST] if isinstance(solution, str) else None,
-        system=bool(head.get("system", False)),
+        # A device that fails is no fault of the user's: nothing is charged for it (U8, E28).
+        system=bool(head.get("system", False)) or code == LOST_CODE,
     )
 
 
