@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"never came: {what}"
-        time.sleep(0.05)
+        threading.Event().wait(0.05)
 
 
 # ---- settings: rows A, E, F, G of the protocol's first section ----------------------------------
@@ -269,7 +270,7 @@ def test_a_session_is_cancelled_with_its_waiting_jobs(service: QiskitRuntimeServ
     session = Session(backend=backend)
     sampler = SamplerV2(mode=session)
     first, second = sampler.run([circuit]), sampler.run([circuit])
-    until(lambda: first.status() == "RUNNING", "the first job runs")
+    until(lambda: "executions" in first.metrics(), "the first job is prepared, and so in the QPU")
     session.cancel()
     until(lambda: second.status() == "CANCELLED", "the waiting job is cancelled")
     assert first.status() == "RUNNING"
@@ -344,7 +345,8 @@ def test_the_status_of_a_long_job_is_answered_at_once(service: QiskitRuntimeServ
     """Only a job whose end may be near holds the answer."""
     backend = service.backend("slow_machine")
     job = SamplerV2(mode=backend).run([bell(backend)])
-    time.sleep(2)
+    submitted = time.monotonic()
+    until(lambda: time.monotonic() - submitted > 1.1, "it is no longer young")
     began = time.monotonic()
     assert job.status() == "RUNNING"
     assert time.monotonic() - began < 0.5
