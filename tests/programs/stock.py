@@ -1,5 +1,5 @@
-"""The stock client beside ours: its encoder for the way in, its decoder for the way out, and its local
-testing mode for the samples to compare with.
+"""The stock client beside ours: its encoder on the way in, its decoder on the way out, and its
+local testing mode for the samples to compare with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The promise of the device models: for a seed, the samples of the stock client's local testing mode."""
+"""The promise of the device models: for a seed, the samples of the stock local testing mode."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.library import efficient_su2
 from qiskit.providers import BackendV2
 from qiskit.quantum_info import SparsePauliOp
-from programs.stock import fitted_to, local, ours
 
+from programs.stock import fitted_to, local, ours
 from qdwell.executors import Executor
 
 Devices = Callable[[str], Executor]

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
+from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.transpiler import Target
 from qiskit_aer import AerSimulator
 
@@ -25,11 +27,16 @@ from qdwell.executors import base, configuration
 from qdwell.executors.noise import CutNoise
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
 
-#: Aer seeds circuit `i` of a run with `seed + SEED_STEP * i`.
-SEED_STEP = 2113
-
 #: Executions in one call of Aer: results come as one Python text per shot, about 60 bytes each.
 _CALL_EXECUTIONS_MAX = 1_000_000
+
+#: What Aer runs beside gates.
+_WITHOUT_GATE = frozenset({"barrier", "delay", "measure", "reset", "store"}) | CONTROL_FLOW_OP_NAMES
+
+#: What library gates are compiled to: those of Aer's gates that the transpiler knows by name.
+_STANDARD = sorted(
+    set(AerSimulator().configuration().basis_gates) & set(get_standard_gate_name_mapping())
+)
 
 
 class AerExecutor(base.InProcess):
@@ -61,7 +68,7 @@ class AerExecutor(base.InProcess):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._target: Target = self._aer.target if target is None else target
-        self._native = frozenset(AerSimulator().target.operation_names) | {"barrier", "store"}
+        self._native = frozenset(self._aer.configuration().basis_gates) | _WITHOUT_GATE
         self._description = description
         self._clock = SystemClock()
 
@@ -94,9 +101,7 @@ class AerExecutor(base.InProcess):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                compiled = transpile(
-                    circuit, basis_gates=sorted(self._native), optimization_level=0
-                )
+                compiled = transpile(circuit, basis_gates=_STANDARD, optimization_level=0)
         except Exception as error:  # The compiler raises many classes for a gate it cannot build.
             raise ProgramError(
                 1517,
@@ -123,7 +128,7 @@ class AerExecutor(base.InProcess):
         ]
         options: dict[str, Any] = {"shots": batch.shots, "memory": batch.ordered}
         if batch.seed is not None:
-            options["seed_simulator"] = batch.seed + SEED_STEP * batch.first
+            options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
         if self._noise is not None:
             names = frozenset[str]().union(*(fit.names for fit in batch.circuits))
             qubits = frozenset[int]().union(*(fit.qubits for fit in batch.circuits))

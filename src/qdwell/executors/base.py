@@ -25,6 +25,10 @@ from qdwell.errors import ProgramError
 from qdwell.wire.device import Batch, Fitted, Outcome
 
 
+#: Aer seeds circuit `i` of a run with `seed + SEED_STEP * i`; so do we, also for a part of a run.
+SEED_STEP = 2113
+
+
 class RunStatus(StrEnum):
     """How a run stands, as far as the device knows."""
 

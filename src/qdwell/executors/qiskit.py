@@ -96,7 +96,7 @@ class BackendExecutor:
         ]
         options: dict[str, Any] = {"shots": batch.shots, "memory": True}
         if batch.seed is not None and self._seeded:
-            options["seed_simulator"] = batch.seed + batch.first
+            options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
         step = self._backend.max_circuits or max(1, len(circuits))
         start = self._clock.now()
         try:
