@@ -24,7 +24,6 @@ from qdwell.clock import stopwatch_ns
 from qdwell.errors import ProgramError
 from qdwell.wire.device import Batch, Fitted, Outcome
 
-
 #: Aer seeds circuit `i` of a run with `seed + SEED_STEP * i`; so do we, also for a part of a run.
 SEED_STEP = 2113
 
