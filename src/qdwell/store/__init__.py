@@ -154,7 +154,7 @@ class Store(Protocol):
         ...
 
     def raw(self, instance: str, job_id: str) -> bytes | None:
-        """Return what the device gave, while the job waits for its post-processing (J5)."""
+        """Return the raw data of a job between its execution and its end, else None (J5)."""
         ...
 
     def read_result(self, instance: str, job_id: str) -> bytes | None:
