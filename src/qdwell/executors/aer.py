@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ from qiskit_aer import AerSimulator
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
 from qdwell.executors import base, configuration
-from qdwell.executors.noise import CutNoise
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
+
+if TYPE_CHECKING:
+    from qdwell.executors.noise import CutNoise
 
 #: Executions in one call of Aer: results come as one Python text per shot, about 60 bytes each.
 _CALL_EXECUTIONS_MAX = 1_000_000

@@ -25,15 +25,15 @@ def make(spec: Spec) -> Executor:
             _none_left(spec, options)
             return AerExecutor(spec.name)
         case "ideal":
-            from qdwell.executors import models
+            from qdwell.executors.ideal import ideal_machine
 
             _none_left(spec, options)
-            return models.ideal_machine(spec.name)
+            return ideal_machine(spec.name)
         case "fake":
-            from qdwell.executors import models
+            from qdwell.executors.fake import device_model
 
             _none_left(spec, options)
-            return models.device_model(spec.name, spec.target or spec.name)
+            return device_model(spec.name, spec.target or spec.name)
         case "qiskit":
             from qdwell.executors.qiskit import backend_executor
 

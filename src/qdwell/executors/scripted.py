@@ -27,7 +27,7 @@ from qiskit.transpiler import Target
 from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
 from qdwell.executors import base, configuration
-from qdwell.executors.models import ideal_target
+from qdwell.executors.ideal import ideal_target
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
 
 _OPTIONS = frozenset({"seed", "run_ms", "fail_rate", "lose_rate", "repeatable", "simulator"})

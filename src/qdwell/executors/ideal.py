@@ -1,22 +1,14 @@
-"""The machines that Aer plays: models of real devices by name, and one ideal machine."""
+"""One ideal machine that Aer plays: 27 qubits, heavy-hex, no noise."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from typing import Any
 
 from qiskit.circuit import Delay, IfElseOp, Measure, Parameter, Reset, SwitchCaseOp, WhileLoopOp
 from qiskit.circuit.controlflow import ForLoopOp
 from qiskit.circuit.library import CXGate, IGate, RZGate, SXGate, XGate
 from qiskit.providers import QubitProperties
 from qiskit.transpiler import InstructionProperties, Target
-from qiskit_ibm_runtime import fake_provider
-from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 
-from qdwell.errors import ConfigError
 from qdwell.executors.aer import AerExecutor
-from qdwell.executors.noise import CutNoise
 
 #: Couplings of the 27-qubit heavy-hex lattice of the Falcon processors.
 _HEAVY_HEX_27 = (
@@ -68,38 +60,3 @@ def ideal_target() -> Target:
     for name, operation in _CONTROL_FLOW.items():
         target.add_instruction(operation, name=name)
     return target
-
-
-def device_model(name: str, model: str) -> AerExecutor:
-    """The model of a real device that `qiskit_ibm_runtime.fake_provider` holds under `model`.
-
-    Raises:
-        ConfigError: there is no such model.
-    """
-    backend = _fake_class(model)()
-    target = backend.target
-    configuration, properties = _snapshot(backend, name)
-    noise = CutNoise(backend.properties(), backend.configuration().basis_gates, backend.dt)
-    version = str(configuration.get("backend_version", "1"))
-    return AerExecutor(name, target, noise, (configuration, properties), version)
-
-
-def _fake_class(model: str) -> type[FakeBackendV2]:
-    classes = (it for it in vars(fake_provider).values() if isinstance(it, type))
-    models = (it for it in classes if issubclass(it, FakeBackendV2))
-    known = {it.backend_name: it for it in models if hasattr(it, "backend_name")}
-    if model not in known:
-        raise ConfigError(
-            "backends.target", f"no device model {model!r}; known: {', '.join(sorted(known))}"
-        )
-    return known[model]
-
-
-def _snapshot(backend: FakeBackendV2, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The snapshot's two files: they are in the form in which the service sends them."""
-    folder = Path(backend.dirname)
-    configuration = json.loads((folder / backend.conf_filename).read_text())
-    properties = json.loads((folder / backend.props_filename).read_text())
-    configuration |= {"backend_name": name, "simulator": False, "local": False}
-    properties["backend_name"] = name
-    return configuration, properties

@@ -1,0 +1,53 @@
+"""Models of real devices, by name: the snapshots that come with the stock client.
+
+Importing this loads the client, which takes longer than all the rest; a process that others are
+forked from should load it once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qiskit_ibm_runtime import fake_provider
+from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
+
+from qdwell.errors import ConfigError
+from qdwell.executors.aer import AerExecutor
+from qdwell.executors.noise import CutNoise
+
+
+def device_model(name: str, model: str) -> AerExecutor:
+    """The model of a real device that `qiskit_ibm_runtime.fake_provider` holds under `model`.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    backend = _fake_class(model)()
+    target = backend.target
+    configuration, properties = _snapshot(backend, name)
+    noise = CutNoise(backend.properties(), backend.configuration().basis_gates, backend.dt)
+    version = str(configuration.get("backend_version", "1"))
+    return AerExecutor(name, target, noise, (configuration, properties), version)
+
+
+def _fake_class(model: str) -> type[FakeBackendV2]:
+    classes = (it for it in vars(fake_provider).values() if isinstance(it, type))
+    models = (it for it in classes if issubclass(it, FakeBackendV2))
+    known = {it.backend_name: it for it in models if hasattr(it, "backend_name")}
+    if model not in known:
+        raise ConfigError(
+            "backends.target", f"no device model {model!r}; known: {', '.join(sorted(known))}"
+        )
+    return known[model]
+
+
+def _snapshot(backend: FakeBackendV2, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The snapshot's two files: they are in the form in which the service sends them."""
+    folder = Path(backend.dirname)
+    configuration = json.loads((folder / backend.conf_filename).read_text())
+    properties = json.loads((folder / backend.props_filename).read_text())
+    configuration |= {"backend_name": name, "simulator": False, "local": False}
+    properties["backend_name"] = name
+    return configuration, properties
