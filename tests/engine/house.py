@@ -142,9 +142,15 @@ class House:
                     return moved
         raise AssertionError(f"the stream of changes ended before {job.id} was {state}")
 
-    async def machine_pid(self, name: str | None = None) -> int:
-        """The process that holds a backend's device."""
-        (pid,) = self.engine.worker_pids(name or self.backend)
+    async def machine_pid(self) -> int:
+        """The process that holds the first backend's device; waits for one that is being made."""
+        pool = self.engine._stations[self.backend].pool
+        if not pool.pids():
+            there = asyncio.Event()
+            describe = pool.on_ready
+            pool.on_ready = lambda frame: (describe(frame), there.set())[0]
+            await asyncio.wait_for(there.wait(), 30)
+        (pid,) = pool.pids()
         return pid
 
     def kill_machine(self) -> None:

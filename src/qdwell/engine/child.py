@@ -74,7 +74,7 @@ class Bench:
     channel: Channel
     devices: dict[str, Executor] = field(default_factory=dict)
     caches: Caches = field(default_factory=Caches)
-    leased: Leased | None = None
+    leased: Leased | None = None  #: the present job's hold on a device that can stop runs
 
     def device(self, spec: Mapping[str, Any]) -> Executor:
         """The executor of a backend, made on first use."""
@@ -91,6 +91,7 @@ def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
     bench = Bench(Channel(sock))
     spec = role.get("spec")
     stoppable = False
+    executor: Executor
     if spec is None:
         bench.channel.send({"op": "ready"})
     else:
@@ -101,7 +102,7 @@ def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
             bench.channel.send({"op": "broken", "why": str(error)})
             return
         stoppable = not executor.repeatable
-    receive = _in_thread(bench) if stoppable else bench.channel.receive
+    receive = _in_thread(bench, executor) if stoppable else bench.channel.receive
     while (frame := receive()) is not None:
         if frame.op == "run":
             _run(bench, frame)
@@ -133,16 +134,22 @@ def _introduce(channel: Channel, executor: Executor, *, describe: bool) -> None:
     )
 
 
-def _in_thread(bench: Bench) -> Callable[[], Frame | None]:
-    """Read frames in a thread, so that a stop reaches the device while a run is under way."""
+def _in_thread(bench: Bench, executor: Executor) -> Callable[[], Frame | None]:
+    """Read frames in a thread, so that a stop reaches the device while a run is under way.
+
+    The thread makes the job's hold on the device, so that a stop right behind the job is not lost.
+    """
     frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
 
     def read() -> None:
         while (frame := bench.channel.receive()) is not None:
-            if frame.op != "stop":
-                frames.put(frame)
-            elif bench.leased is not None:
-                bench.leased.stop()
+            if frame.op == "stop":
+                if bench.leased is not None:
+                    bench.leased.stop()
+                continue
+            if frame.op == "run":
+                bench.leased = Leased(executor)
+            frames.put(frame)
         frames.put(None)
 
     threading.Thread(target=read, name="frames", daemon=True).start()
@@ -184,8 +191,6 @@ def _run(bench: Bench, frame: Frame) -> None:
         head = {"stage": progress.stage, "code": _FAILED_CODE, "reason": reason, "system": True}
         solution = "Try again; if it fails again, ask the operator with the job's id."
         bench.channel.send({**progress.head("failed"), **head, "solution": solution})
-    finally:
-        bench.leased = None
 
 
 def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
@@ -225,11 +230,11 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
 
 def _execute(bench: Bench, frame: Frame, prepared: programs.Prepared) -> programs.Raw:
     executor = bench.device(frame.head["backend"])
-    bench.leased = Leased(executor)
+    device = bench.leased or Leased(executor)
     lease = executor.acquire()
     try:
         return programs.execute(
-            prepared, bench.leased, lambda text: bench.channel.send({"op": "interim"}, [text])
+            prepared, device, lambda text: bench.channel.send({"op": "interim"}, [text])
         )
     finally:
         with contextlib.suppress(OSError):

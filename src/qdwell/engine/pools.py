@@ -89,6 +89,7 @@ class _Place:
 
     worker: Worker | None = None
     ready: bool = False
+    doomed: bool = False  #: its worker was told to die
     task: Task | None = None
     starting: bool = False
     failures: int = 0
@@ -213,7 +214,7 @@ class LocalPool:
         """Kill the worker of a task that is being stopped, unless it has stopped by itself."""
         for place in self._places:
             if place.task is task and place.worker is not None:
-                place.ready = False  # whatever it still says, it gets no other task
+                place.doomed = True
                 place.worker.kill()
 
     def _heard(self, place: _Place, frame: Frame) -> None:
@@ -228,8 +229,8 @@ class LocalPool:
 
     def _heard_of(self, place: _Place, task: Task, frame: Frame) -> None:
         stopping = task.state is TaskState.STOPPING
-        if stopping and not place.ready:
-            return  # it is being killed; its end is the news
+        if place.doomed:
+            return  # whatever it still says, its end is the news, and it gets no other task
         if frame.op in FINAL_OPS:
             place.task, task.worker, task.state = None, None, TaskState.OVER
             if stopping:
@@ -239,6 +240,7 @@ class LocalPool:
 
     def _lost(self, place: _Place, worker: Worker) -> None:
         was_ready, place.ready, place.worker = place.ready, False, None
+        place.doomed = False
         task, place.task = place.task, None
         if not self._closed:
             log.warning("worker ended", pid=worker.pid, role=self.role.get("name"))
