@@ -154,7 +154,7 @@ def _celery() -> Iterator[Callable[[], object]]:
         finally:
             worker.terminate()
             worker.wait()
-            with suppress(Exception):
+            with suppress(OSError):
                 store.shutdown()
 
 

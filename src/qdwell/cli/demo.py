@@ -10,6 +10,7 @@ running.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,7 @@ class DemoFailed(QdwellError):
 def run(console: Console | None = None) -> int:
     """Run everything; return the exit status."""
     console = console or Console()
+    signal.signal(signal.SIGTERM, _leave)
     began = stopwatch_ns()
     with tempfile.TemporaryDirectory(prefix="qdwell-demo-") as folder, _server(Path(folder)) as env:
         console.print(f"Server ready at [bold]{env.url}[/bold], data in {folder}")
@@ -57,6 +60,11 @@ def run(console: Console | None = None) -> int:
         console.print(f"  {mark} {check.what}: {check.detail}")
     console.print(f"{(stopwatch_ns() - began) / 1e9:.0f} s in all; nothing is left running.")
     return 0 if all(check.ok for check in checks) else 1
+
+
+def _leave(number: int, _: object) -> None:
+    """Told to stop: unwind, so that the server is stopped too."""
+    raise SystemExit(128 + number)
 
 
 # -- the server
@@ -132,6 +140,7 @@ def _services(env: Env) -> tuple[Any, Any]:
     for name in ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):
         os.environ[name] = env.ada[name]
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)  # it tells of each login
     from qiskit_ibm_runtime import QiskitRuntimeService
 
     def service(user: dict[str, str]) -> Any:
@@ -174,19 +183,29 @@ def _work(ada: Any, bob: Any, show: Progress) -> Facts:
     ideal = work.run_vqe(
         ada, "ideal_machine", STEPS, lambda line: show.say("ada  VQE on ideal_machine", line)
     )
-    bobs: list[Any] = []
+    active = threading.Event()
 
     def said(line: str) -> None:
         show.say(f"ada  VQE on {MACHINE}", line)
-        if not bobs:
-            bobs.extend(work.submit_contender(bob, MACHINE, CONTENDING_JOBS))
-        show.say("bob  3 sampler jobs", "waiting: ada's session holds the machine")
+        active.set()
 
-    noisy = work.run_vqe(ada, MACHINE, STEPS, said)
-    batch_id, batch_jobs, shares = work.run_batch(
-        ada, MACHINE, lambda line: show.say("ada  batch of 8 sampler jobs", line)
-    )
-    for number, job in enumerate(bobs, start=1):
-        job.result()
-        show.say("bob  3 sampler jobs", f"job {number} done")
+    def bobs_work() -> list[Any]:
+        active.wait()
+        jobs = work.submit_contender(bob, MACHINE, CONTENDING_JOBS)
+        show.say("bob  3 sampler jobs", "submitted; ada's session holds the machine")
+        for number, job in enumerate(jobs, start=1):
+            job.result()
+            show.say("bob  3 sampler jobs", f"job {number} done")
+        return jobs
+
+    with ThreadPoolExecutor(1) as people:
+        waiting = people.submit(bobs_work)
+        try:
+            noisy = work.run_vqe(ada, MACHINE, STEPS, said)
+        finally:
+            active.set()
+        batch_id, batch_jobs, shares = work.run_batch(
+            ada, MACHINE, lambda line: show.say("ada  batch of 8 sampler jobs", line)
+        )
+        bobs = waiting.result()
     return Facts(ideal, noisy, batch_id, batch_jobs, shares, bobs)

@@ -95,9 +95,7 @@ def _epoch(stamp: str | None) -> float | None:
 
 def _windows(service: Any, group_id: str, mark: str) -> list[Window]:
     """Read when a session or batch was active from the history of its states (S11)."""
-    from qiskit_ibm_runtime import Session
-
-    history = Session.from_id(group_id, service=service).details()["timestamps"]
+    history = _details(service, group_id, batch=mark == "B")["timestamps"]
     windows, since = [], None
     for change in history:
         at = _epoch(change["timestamp"])
@@ -136,17 +134,22 @@ def _energy_table(facts: Facts) -> Table:
     return table
 
 
-def _group_usage(service: Any, group_id: str) -> float:
-    from qiskit_ibm_runtime import Session
+def _details(service: Any, group_id: str, *, batch: bool) -> dict[str, Any]:
+    from qiskit_ibm_runtime import Batch, Session
 
-    return float(Session.from_id(group_id, service=service).details()["usage_time"])
+    group: Any = Batch if batch else Session
+    return dict(group.from_id(group_id, service=service).details())
+
+
+def _group_usage(service: Any, group_id: str, *, batch: bool = False) -> float:
+    return float(_details(service, group_id, batch=batch)["usage_time"])
 
 
 def _usage_table(ada: Any, bob: Any, sessions: tuple[str, str], batch: str) -> Table:
     table = Table("usage", "seconds", "charged for")
     for session in sessions:
         table.add_row("ada", f"{_group_usage(ada, session):.3f}", "session: while it is active")
-    table.add_row("ada", f"{_group_usage(ada, batch):.3f}", "batch: time in the QPU")
+    table.add_row("ada", f"{_group_usage(ada, batch, batch=True):.3f}", "batch: time in the QPU")
     table.add_row("ada", f"{ada.usage()['usage_consumed_seconds']:.3f}", "in all")
     table.add_row("bob", f"{bob.usage()['usage_consumed_seconds']:.3f}", "jobs: time in the QPU")
     return table
@@ -193,8 +196,8 @@ def _bill_checks(ada: Any, bob: Any, facts: Facts, seen: list[Seen]) -> list[Che
     def quantum(label: str) -> float:
         return sum(each.quantum_seconds for each in seen if each.label == label)
 
-    groups = (facts.ideal.session_id, facts.noisy.session_id, facts.batch_id)
-    parts = [_group_usage(ada, group) for group in groups]
+    parts = [_group_usage(ada, each.session_id) for each in (facts.ideal, facts.noisy)]
+    parts.append(_group_usage(ada, facts.batch_id, batch=True))
     adas, bobs = (float(x.usage()["usage_consumed_seconds"]) for x in (ada, bob))
     window = parts[1]
     return [
