@@ -166,6 +166,7 @@ class Loop:
             for item in items:
                 item.settle(refused.get(item))
             self._published(decisions, [it for it in items if it not in refused])
+            self._memory.publish_interim(found.interim)
         self.turns += 1
         self.turned.set()
         self.turned.clear()
