@@ -25,7 +25,8 @@ from qdwell.api.docs import docs_page
 from qdwell.api.edge import HANDLERS, Edge, reply
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.parts import Parts
-from qdwell.api.sessions import Sessions
+from qdwell.api.push import Push
+from qdwell.api.sessions import SESSION_QUERY, Sessions
 from qdwell.api.submission import Submission
 from qdwell.api.usage import WORKLOAD_QUERY, UsageRoutes
 from qdwell.clock import Clock
@@ -60,6 +61,7 @@ def routes(parts: Parts) -> list[Route]:
     jobs, submission = Jobs(parts), Submission(parts)
     sessions, backends = Sessions(parts), Backends(parts)
     usage, discovery, admin = UsageRoutes(parts), Discovery(parts), Admin(parts)
+    push = Push(parts)
     job, session, backend = f"{BASE}/jobs", f"{BASE}/sessions", f"{BASE}/backends"
     calibration = ("calibration_id",)
     R = Route  # noqa: N806  so that the table keeps to one line for each route
@@ -67,6 +69,22 @@ def routes(parts: Parts) -> list[Route]:
         R("GET", f"{BASE}/instances/usage", usage.instance, m.Usage),
         R("GET", f"{backend}/{{name}}/status", backends.status, m.BackendStatus),
         R("POST", job, submission.create, m.Accepted, m.JobRequest),
+        R(
+            "GET",
+            f"{job}/{{job_id}}/outcome",
+            push.outcome,
+            m.Outcome,
+            query=("wait_ms", "result"),
+            section=ADDED,
+        ),
+        R(
+            "GET",
+            f"{BASE}/events",
+            push.events,
+            m.EventPage,
+            query=("after", "wait_ms"),
+            section=ADDED,
+        ),
         R("GET", f"{job}/{{job_id}}", jobs.read, m.JobDocument, query=("exclude_params",)),
         R("GET", f"{job}/{{job_id}}/results", jobs.results, "application/json"),
         R("GET", job, jobs.list, m.JobList, query=LIST_QUERY),
@@ -77,6 +95,7 @@ def routes(parts: Parts) -> list[Route]:
         R("PUT", f"{job}/{{job_id}}/tags", jobs.put_tags, takes=m.TagsRequest),
         R("GET", f"{job}/{{job_id}}/interim_results", jobs.interim_results, "application/json"),
         R("POST", session, sessions.create, m.SessionDocument, m.SessionRequest),
+        R("GET", session, sessions.list, m.SessionList, query=SESSION_QUERY, section=ADDED),
         R("GET", f"{session}/{{session_id}}", sessions.read, m.SessionDocument),
         R("PATCH", f"{session}/{{session_id}}", sessions.change, takes=m.SessionChange),
         R("DELETE", f"{session}/{{session_id}}/close", sessions.cancel),

@@ -26,6 +26,7 @@
         ├── TooManyTags           E5   400
         ├── TagTooLong            E5   400
         ├── BodyTooLarge          E6   413
+        ├── UnknownCircuit             409
         ├── UnknownProgram        E7   404
         ├── UnknownBackend        E8   400, or 404 on the backend itself
         ├── BackendOffline        E9   400
@@ -73,6 +74,7 @@ from qdwell.errors.answers import (
     TooManyRequests,
     TooManyTags,
     UnknownBackend,
+    UnknownCircuit,
     UnknownJob,
     UnknownProgram,
     UnknownRoute,
@@ -131,6 +133,7 @@ __all__ = [
     "TooManyTags",
     "UnknownAccount",
     "UnknownBackend",
+    "UnknownCircuit",
     "UnknownJob",
     "UnknownPlan",
     "UnknownProgram",

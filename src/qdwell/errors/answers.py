@@ -156,6 +156,17 @@ class TagTooLong(RequestError):
         )
 
 
+class UnknownCircuit(RequestError):
+    """A circuit was named by its hash, and this server does not have it for this instance."""
+
+    status = 409
+    code = "unknown_circuit"
+    solution = "Send the circuit whole."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no circuit {name!r} here.", field="params")
+
+
 class BodyTooLarge(RequestError):
     """The request body is larger than allowed: names the limit."""
 

@@ -186,6 +186,21 @@ class JobMetrics(Reply):
     caller: str
 
 
+class Outcome(Reply):
+    """A job, and its result once it has completed."""
+
+    job: JobDocument
+    result: Any = Field(None, description="Left out before the end; null if it has been erased.")
+
+
+class EventPage(Reply):
+    """What has changed since a cursor."""
+
+    cursor: str = Field(description="To be given as `after` the next time.")
+    changes: list[dict[str, Any]] = Field(description="Of jobs, sessions, and interim results.")
+    reset: bool = Field(description="Some changes cannot be told any more: look for yourself.")
+
+
 class SessionTimestamp(Reply):
     """One change of the reported state (S11)."""
 
@@ -211,6 +226,15 @@ class SessionDocument(Reply):
     closed_at: str | None
     elapsed_time: float | None = Field(description="usage so far in seconds (U5)")
     timestamps: list[SessionTimestamp]
+
+
+class SessionList(Reply):
+    """A page of sessions and batches; `count` is the exact number of matches."""
+
+    sessions: list[SessionDocument]
+    count: int
+    limit: int
+    offset: int
 
 
 class Usage(Reply):
