@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from qdwell.errors import StoreError, StoreUnavailable
+from qdwell.store.ids import new_id
 
 # Writing 64 kB with the commit takes about 0.05 ms more; a file of its own takes 0.4 ms.
 INLINE_BYTES_MAX = 65_536
@@ -54,7 +54,7 @@ class Blobs:
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._cache_bytes = 0
         self._lock = threading.Lock()
-        self._mark = secrets.token_hex(8)  # a process id could be that of an earlier server
+        self._mark = new_id()  # a process id could be that of an earlier server
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def stage(self, content: bytes) -> str:
