@@ -18,6 +18,7 @@ import typer.main
 sys.path.insert(0, str(Path(__file__).parent))
 
 import draw_states
+import draw_timelines
 
 from qdwell import errors
 from qdwell.cli.main import app
@@ -37,6 +38,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference" / "errors.md": errors_page(),
         DOCS / "reference" / "commands.md": commands_page(),
         DOCS / "concepts" / "states.md": draw_states.page(),
+        **{DOCS / "pictures" / name: it for name, it in draw_timelines.pictures().items()},
     }
 
 

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from qdwell.api.app import build
-from qdwell.clock import SystemClock
+from qdwell.clock import SystemClock, settle
 from qdwell.config import Backend, Config, Plan, Server
 from qdwell.engine import Engine
 from qdwell.store import Store, accounts, new_id, open_store
@@ -96,6 +96,7 @@ class User:
             document = (await self.get(f"/jobs/{job_id}")).json()
             if document["state"]["status"] not in ("Queued", "Running"):
                 return document
+            await settle(1)
 
     async def session(self, backend: str = "quick", **fields: Any) -> dict[str, Any]:
         answer = await self.ask("POST", "/sessions", json={"backend": backend, **fields})
@@ -162,7 +163,7 @@ def _bell() -> str:
     from qiskit import QuantumCircuit
     from qiskit_ibm_runtime import RuntimeEncoder
 
-    circuit = QuantumCircuit(2)
+    circuit = QuantumCircuit(2, name="bell")
     circuit.x(0)
     circuit.cx(0, 1)
     circuit.measure_all()

@@ -11,9 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
+from qiskit import QuantumCircuit
+from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_ibm_runtime import QiskitRuntimeService
+from qiskit_ibm_runtime.runtime_options import RuntimeOptions
 
+MACHINE = "ideal_machine"
+ENDPOINTS = ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL")
 START_S = 90
 STOP_S = 20
 
@@ -132,3 +140,51 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], 
             monkeypatch.setenv(name, value)
 
     return put
+
+
+def only(settings: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: settings[name] for name in names}
+
+
+@pytest.fixture
+def connect(
+    served: Served, surroundings: Callable[[dict[str, str]], None]
+) -> Callable[..., QiskitRuntimeService]:
+    """Make a client for a user, the first one by default."""
+
+    def make(settings: dict[str, str] | None = None) -> QiskitRuntimeService:
+        settings = settings or served.settings
+        surroundings(only(settings, *ENDPOINTS))
+        return QiskitRuntimeService(
+            token=settings["QISKIT_IBM_TOKEN"],
+            url=settings["QISKIT_IBM_URL"],
+            instance=settings["QISKIT_IBM_INSTANCE"],
+        )
+
+    return make
+
+
+@pytest.fixture
+def service(connect: Callable[..., QiskitRuntimeService]) -> QiskitRuntimeService:
+    return connect()
+
+
+def bell(backend: Any) -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.measure_all()
+    return generate_preset_pass_manager(optimization_level=1, backend=backend).run(circuit)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait for something that the server does by itself."""
+    end = monotonic() + seconds
+    while not condition():
+        assert monotonic() < end, f"never came: {what}"
+        threading.Event().wait(0.05)
+
+
+def options(backend: Any, **more: Any) -> RuntimeOptions:
+    """Options of a job that is submitted without a primitive."""
+    return RuntimeOptions(backend=backend, **more)

@@ -1,30 +1,24 @@
-"""The stock, unmodified client against a real server: what its users do, and what they are told."""
+"""The stock, unmodified client against a real server: settings, jobs, sessions, batches, lists."""
 
 from __future__ import annotations
 
 import math
-import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService, SamplerV2, Session
-from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import (
-    IBMInputValueError,
     IBMRuntimeError,
     RuntimeInvalidStateError,
-    RuntimeJobFailureError,
     RuntimeJobNotFound,
-    RuntimeProgramNotFound,
 )
 
-from e2e.conftest import Served
+from e2e.conftest import MACHINE, Served, bell, options, until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -33,50 +27,7 @@ pytestmark = [
     pytest.mark.xdist_group("e2e"),
 ]
 
-MACHINE = "ideal_machine"
-ENDPOINTS = ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL")
 Surroundings = Callable[[dict[str, str]], None]
-
-
-def only(settings: dict[str, str], *names: str) -> dict[str, str]:
-    return {name: settings[name] for name in names}
-
-
-@pytest.fixture
-def connect(served: Served, surroundings: Surroundings) -> Callable[..., QiskitRuntimeService]:
-    """Make a client for a user, the first one by default."""
-
-    def make(settings: dict[str, str] | None = None) -> QiskitRuntimeService:
-        settings = settings or served.settings
-        surroundings(only(settings, *ENDPOINTS))
-        return QiskitRuntimeService(
-            token=settings["QISKIT_IBM_TOKEN"],
-            url=settings["QISKIT_IBM_URL"],
-            instance=settings["QISKIT_IBM_INSTANCE"],
-        )
-
-    return make
-
-
-@pytest.fixture
-def service(connect: Callable[..., QiskitRuntimeService]) -> QiskitRuntimeService:
-    return connect()
-
-
-def bell(backend: Any) -> QuantumCircuit:
-    circuit = QuantumCircuit(2)
-    circuit.h(0)
-    circuit.cx(0, 1)
-    circuit.measure_all()
-    return generate_preset_pass_manager(optimization_level=1, backend=backend).run(circuit)
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Wait for something that the server does by itself."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"never came: {what}"
-        threading.Event().wait(0.05)
 
 
 # ---- settings: rows A, E, F, G of the protocol's first section ----------------------------------
@@ -205,16 +156,9 @@ def test_a_session_from_open_to_closed(service: QiskitRuntimeService) -> None:
         service._run(
             program_id="sampler",
             inputs={"pubs": [], "version": 2},
-            options=_options(service, backend, session_id=None),
+            options=options(backend),
             session_id=session.session_id,
         )
-
-
-def _options(service: QiskitRuntimeService, backend: Any, **more: Any) -> Any:
-    from qiskit_ibm_runtime.runtime_options import RuntimeOptions
-
-    more.pop("session_id", None)
-    return RuntimeOptions(backend=backend, **more)
 
 
 def test_an_idle_session_goes_inactive_and_comes_back(service: QiskitRuntimeService) -> None:
@@ -351,83 +295,3 @@ def test_the_status_of_a_long_job_is_answered_at_once(service: QiskitRuntimeServ
     assert job.status() == "RUNNING"
     assert time.monotonic() - began < 0.5
     job.cancel()
-
-
-# ---- errors --------------------------------------------------------------------------------------
-
-
-def test_a_circuit_that_the_machine_cannot_run_fails_with_its_reason(
-    service: QiskitRuntimeService,
-) -> None:
-    """The job fails with the code, and `result()` raises (E25)."""
-    backend = service.backend(MACHINE)
-    circuit = QuantumCircuit(2)
-    circuit.h(0)
-    circuit.measure_all()
-    sent = {"pubs": [(circuit, None, 10)], "options": {}, "version": 2, "support_qiskit": True}
-    job = service._run("sampler", sent, _options(service, backend))
-    with pytest.raises(RuntimeJobFailureError, match="1517"):
-        job.result()
-    assert job.status() == "ERROR"
-    assert "1517" in job.error_message()
-
-
-def test_a_failed_run_is_an_error(service: QiskitRuntimeService) -> None:
-    """A machine that fails says so, and costs nothing (U8)."""
-    backend = service.backend("failing_machine")
-    job = SamplerV2(mode=backend).run([bell(backend)], shots=10)
-    with pytest.raises(RuntimeJobFailureError):
-        job.result()
-    assert job.metrics()["usage"]["quantum_seconds"] == 0
-
-
-def test_what_the_client_raises_for_each_refusal(
-    service: QiskitRuntimeService, served: Served, connect: Callable[..., QiskitRuntimeService]
-) -> None:
-    """The table of errors, seen from the client (wire-protocol 2.4)."""
-    backend = service.backend(MACHINE)
-    with pytest.raises(RuntimeProgramNotFound):
-        service._run("no-such-program", {}, _options(service, backend))
-    with pytest.raises(RuntimeJobNotFound):
-        service.job("nosuchjob")
-    with pytest.raises(RuntimeJobNotFound):
-        service.delete_job("nosuchjob")
-    with pytest.raises(IBMInputValueError):
-        Session.from_id("nosuchsession", service=service)
-    with pytest.raises(RequestsApiError, match="max_ttl"):
-        Session(backend=backend, max_time=10**6)
-    inputs = {"pubs": [], "version": 2}
-    tagged = _options(service, backend, job_tags=[str(n) for n in range(9)])
-    with pytest.raises(IBMRuntimeError, match="1204"):
-        service._run("sampler", inputs, tagged)
-    resilient = {**inputs, "resilience_level": 2}
-    with pytest.raises(IBMRuntimeError, match="resilience_level"):
-        service._run("estimator", resilient, _options(service, backend))
-    tight = connect(served.account(f"tight-{uuid.uuid4().hex[:6]}", "tight"))
-    slow = tight.backend("slow_machine")
-    with pytest.raises(RequestsApiError, match="1352"):
-        Session(backend=slow)
-    sampler = SamplerV2(mode=slow)
-    jobs = [sampler.run([bell(slow)]) for _ in range(2)]
-    with pytest.raises(IBMRuntimeError, match="3458"):
-        sampler.run([bell(slow)])
-    for job in jobs:
-        job.cancel()
-
-
-def test_two_users_do_not_see_each_other(
-    service: QiskitRuntimeService, served: Served, connect: Callable[..., QiskitRuntimeService]
-) -> None:
-    """Another user's job and session are unknown, in every call."""
-    backend = service.backend(MACHINE)
-    session = Session(backend=backend)
-    job = SamplerV2(mode=session).run([bell(backend)], shots=10)
-    job.result()
-    other = connect(served.account(f"other-{uuid.uuid4().hex[:6]}"))
-    with pytest.raises(RuntimeJobNotFound):
-        other.job(job.job_id())
-    assert other.jobs() == []
-    assert other.usage()["usage_consumed_seconds"] == 0
-    with pytest.raises(IBMInputValueError):
-        Session.from_id(session.session_id, service=other)
-    session.close()

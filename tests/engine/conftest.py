@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 
 from engine.house import House
-from qdwell.engine.workers import ForkServer
-
-# The classical worker needs no Aer for scripted devices, but workers import what they hold.
-_PRELOAD = ("qdwell.engine.child", "qdwell.programs", "qdwell.executors.scripted")
+from qdwell.engine.workers import ForkServer, preload_for
 
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
     """The process that all workers of these tests are forked from."""
-    server = ForkServer(_PRELOAD)
+    server = ForkServer(preload_for(["scripted"]))
     yield server
     server.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -56,7 +57,7 @@ async def test_small_job_costs_two_commits(house: Make) -> None:
 async def test_stages_in_several_processes_tell_the_same_story(
     house: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large job goes through three processes; states, facts, and result are as for a small one."""
+    """A large job goes through three processes; its story, facts, and result are the same."""
     async with house() as it:
         small = await it.final(await it.submit(params=sampler(pubs=3)))
         monkeypatch.setattr(actions, "INLINE_BYTES_MAX", 0)
@@ -87,7 +88,7 @@ async def test_jobs_side_by_side_all_finish(house: Make) -> None:
         rows = [await it.final(job) for job in jobs]
         assert {row.job.state for row in rows} == {"completed"}
         times = sorted((row.job.executing_at, row.job.executed_at) for row in rows)
-        assert all(end <= start for (_, end), (start, _) in zip(times, times[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(times))
         view = it.engine.backend("machine")
         assert view is not None
         assert view.queue_length == 0

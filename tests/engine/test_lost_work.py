@@ -23,7 +23,7 @@ LONG = 60_000  # ms; a run that takes this long never ends within a test
 
 
 async def test_device_process_killed_in_a_run(house: Make) -> None:
-    """A repeatable run whose process dies is done again, and only the run that counted is charged."""
+    """A repeatable run whose process dies is done again; only the run that counted is paid."""
     async with house(scripted(run_ms=400)) as it:
         job = await it.submit()
         await it.reaches(job, "executing")
@@ -163,7 +163,7 @@ async def test_cancelled_session_frees_the_machine(house: Make) -> None:
 
 
 async def test_restart_in_a_run(house: Make) -> None:
-    """A server that dies in a run does it again after its return, and bills the second alone (J5)."""
+    """A server that dies in a run does it again after its return, and bills that alone (J5)."""
     first = house(scripted(run_ms=300))
     async with first:
         jobs = [await first.submit() for _ in range(2)]
@@ -243,7 +243,7 @@ async def test_stop_leaves_the_queue(house: Make) -> None:
         assert [(await it.final(job)).job.state for job in jobs] == ["completed"] * 4
 
 
-async def test_worker_dies_with_the_server(tmp_path: Path) -> None:
+def test_worker_dies_with_the_server(tmp_path: Path) -> None:
     """kill -9 of the server leaves no process behind, not even one in the middle of a run."""
     script = f"""
 import asyncio, sys

@@ -321,13 +321,23 @@ def test_a_group_decodes_and_prepares_a_circuit_once(
 
 
 def test_caches_are_bounded() -> None:
-    cache = Cache(entries_max=2)
+    cache = Cache(weight_max=2)
     for key in "abc":
         cache.get(key, lambda: 1)
     cache.get("a", lambda: 2)
     assert cache.misses == 4
-    caches = Caches(groups_max=1)
+    assert cache.weight == 2
+    assert cache.get("heavy", lambda: 9, lambda it: it) == 9
+    assert cache.weight == 0
+
+
+def test_a_heavy_group_pushes_out_the_others() -> None:
+    caches = Caches(weight_max=10)
     kept = caches.of("one")
+    kept.get("a", lambda: 6, lambda it: it)
+    caches.of("two").get("a", lambda: 3, lambda it: it)
+    assert caches.of("one") is kept
+    caches.of("two").get("b", lambda: 4, lambda it: it)
     caches.of("two")
     assert caches.of("one") is not kept
 

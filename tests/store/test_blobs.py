@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from qdwell.core.decisions import PutJob
+from qdwell.core.job import Job
 from qdwell.errors import StoreError, StoreUnavailable
-from qdwell.store import Store
+from qdwell.store import Extras, JobDetails, Store, accounts
 from qdwell.store.blobs import INLINE_BYTES_MAX, Blobs
 
 LARGE = b"x" * (INLINE_BYTES_MAX + 1)
@@ -102,3 +104,15 @@ def test_a_sweep_removes_what_no_row_refers_to(store: Store) -> None:
     half.write_bytes(b"half")
     assert store.sweep(0) == 2
     assert store.blobs.files() == []
+
+
+def test_a_sweep_may_run_between_staging_and_commit(store: Store) -> None:
+    """The commit finds the file gone, and writes it again."""
+    crn = accounts.create_account(store, "lab", "default", 0).instance_crn
+    job = Job(id="job", seq=1, instance=crn, backend="qpu", created=0)
+    details = JobDetails("job", "sampler", store.blobs.stage(LARGE), len(LARGE), "user")
+    assert store.sweep(0) == 1
+    store.commit([PutJob(job, None, "accepted", 0)], 0, Extras(details=(details,)))
+    assert store.sweep(0) == 0
+    assert len(store.blobs.files()) == 1
+    assert store.params(crn, "job") == LARGE

@@ -63,80 +63,49 @@ def routes(parts: Parts) -> list[Route]:
     usage, discovery, admin = UsageRoutes(parts), Discovery(parts), Admin(parts)
     push = Push(parts)
     job, session, backend = f"{BASE}/jobs", f"{BASE}/sessions", f"{BASE}/backends"
-    calibration = ("calibration_id",)
+    one, machine = f"{job}/{{job_id}}", f"{backend}/{{name}}"
+    which = ("calibration_id",)
+    text, blob = "text/plain", "application/json"
     R = Route  # noqa: N806  so that the table keeps to one line for each route
+    # fmt: off
     return [
         R("GET", f"{BASE}/instances/usage", usage.instance, m.Usage),
-        R("GET", f"{backend}/{{name}}/status", backends.status, m.BackendStatus),
+        R("GET", f"{machine}/status", backends.status, m.BackendStatus),
         R("POST", job, submission.create, m.Accepted, m.JobRequest),
-        R(
-            "GET",
-            f"{job}/{{job_id}}/outcome",
-            push.outcome,
-            m.Outcome,
-            query=("wait_ms", "result"),
-            section=ADDED,
-        ),
-        R(
-            "GET",
-            f"{BASE}/events",
-            push.events,
-            m.EventPage,
-            query=("after", "wait_ms"),
-            section=ADDED,
-        ),
-        R("GET", f"{job}/{{job_id}}", jobs.read, m.JobDocument, query=("exclude_params",)),
-        R("GET", f"{job}/{{job_id}}/results", jobs.results, "application/json"),
+        R("GET", f"{one}/outcome", push.outcome, m.Outcome, query=("wait_ms", "result"),
+          section=ADDED),
+        R("GET", f"{BASE}/events", push.events, m.EventPage, query=("after", "wait_ms"),
+          section=ADDED),
+        R("GET", one, jobs.read, m.JobDocument, query=("exclude_params",)),
+        R("GET", f"{one}/results", jobs.results, blob),
         R("GET", job, jobs.list, m.JobList, query=LIST_QUERY),
-        R("DELETE", f"{job}/{{job_id}}", jobs.delete),
-        R("POST", f"{job}/{{job_id}}/cancel", jobs.cancel),
-        R("GET", f"{job}/{{job_id}}/logs", jobs.logs, "text/plain"),
-        R("GET", f"{job}/{{job_id}}/metrics", jobs.metrics, m.JobMetrics),
-        R("PUT", f"{job}/{{job_id}}/tags", jobs.put_tags, takes=m.TagsRequest),
-        R("GET", f"{job}/{{job_id}}/interim_results", jobs.interim_results, "application/json"),
+        R("DELETE", one, jobs.delete),
+        R("POST", f"{one}/cancel", jobs.cancel),
+        R("GET", f"{one}/logs", jobs.logs, text),
+        R("GET", f"{one}/metrics", jobs.metrics, m.JobMetrics),
+        R("PUT", f"{one}/tags", jobs.put_tags, takes=m.TagsRequest),
+        R("GET", f"{one}/interim_results", jobs.interim_results, blob),
         R("POST", session, sessions.create, m.SessionDocument, m.SessionRequest),
         R("GET", session, sessions.list, m.SessionList, query=SESSION_QUERY, section=ADDED),
         R("GET", f"{session}/{{session_id}}", sessions.read, m.SessionDocument),
         R("PATCH", f"{session}/{{session_id}}", sessions.change, takes=m.SessionChange),
         R("DELETE", f"{session}/{{session_id}}/close", sessions.cancel),
         R("GET", backend, backends.list, m.DeviceList),
-        R(
-            "GET",
-            f"{backend}/{{name}}/configuration",
-            backends.configuration,
-            "application/json",
-            query=calibration,
-        ),
-        R(
-            "GET",
-            f"{backend}/{{name}}/properties",
-            backends.properties,
-            "application/json",
-            query=(*calibration, "updated_before"),
-        ),
+        R("GET", f"{machine}/configuration", backends.configuration, blob, query=which),
+        R("GET", f"{machine}/properties", backends.properties, blob,
+          query=(*which, "updated_before")),
         R("GET", f"{BASE}/usage", usage.classic, m.UsageByInstance),
         R("GET", f"{BASE}/workloads", usage.workloads, m.WorkloadList, query=WORKLOAD_QUERY),
-        R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
-        R(
-            "PUT",
-            f"{BASE}/admin/backends/{{name}}",
-            admin.set_mode,
-            m.Device,
-            m.BackendModeRequest,
-            section=ADDED,
-        ),
         R("POST", "/identity/token", parts.auth.exchange, m.Token, section=BESIDE),
-        R(
-            "POST",
-            "/v3/resources/search",
-            discovery.search,
-            m.SearchPage,
-            m.SearchRequest,
-            section=BESIDE,
-        ),
+        R("POST", "/v3/resources/search", discovery.search, m.SearchPage, m.SearchRequest,
+          section=BESIDE),
         R("GET", "/catalog/{plan_id}", discovery.plan, m.CatalogEntry, section=BESIDE),
         R("GET", "/healthz", health(parts), m.Health, section=ADDED),
+        R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
+        R("PUT", f"{BASE}/admin/backends/{{name}}", admin.set_mode, m.Device,
+          m.BackendModeRequest, section=ADDED),
     ]
+    # fmt: on
 
 
 def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI:

@@ -68,10 +68,11 @@ class Submission:
         body = await read_body(request, parts.config.server.body_bytes_max)
         asked, params = await in_proportion(len(body), self._read, body, crn)
         tags = check_tags(asked.tags or [], plan)
-        group = await self._group(caller, asked.session_id)
-        backend = self._backend(asked, group)
-        if group is None and "job" not in plan.modes:
+        named = self._named(asked.backend)
+        if asked.session_id is None and "job" not in plan.modes:
             raise SessionNotInPlan(caller.instance.plan, "job")
+        group = await self._group(caller, asked.session_id)
+        backend = self._backend(named, group)
         headers = request.headers
         most = plan.job_limit_seconds
         new = NewJob(
@@ -130,6 +131,17 @@ class Submission:
         self._parts.engine.check_submission(message.program_id, message.params)
         return message, dump_json(message.params, body)
 
+    def _named(self, name: str | None) -> BackendView | None:
+        """The backend that was named, if one was."""
+        if name is None:
+            return None
+        view = self._parts.engine.backend(name)
+        if view is None:
+            raise UnknownBackend(name)
+        if view.mode.value == "offline":
+            raise BackendOffline(view.name, view.mode_reason or None)
+        return view
+
     async def _group(self, caller: Caller, session_id: str | None) -> Group | None:
         """The live group of a submission (S12, S13); one of another instance is unknown."""
         if session_id is None:
@@ -145,24 +157,22 @@ class Submission:
             raise SessionClosed(session_id)
         raise UnknownSession(session_id)
 
-    def _backend(self, asked: JobRequest, group: Group | None) -> BackendView:
+    def _backend(self, named: BackendView | None, group: Group | None) -> BackendView:
         """The backend to run on: the session's, the one that was named, or the least busy."""
-        engine = self._parts.engine
-        if asked.backend is None:
-            view = engine.backend(group.backend) if group else self._parts.least_busy()
+        if group is None:
+            view = named or self._parts.least_busy()
             if view is None:
-                raise UnknownBackend(group.backend if group else "any")
-        else:
-            view = engine.backend(asked.backend)
-            if view is None:
-                raise UnknownBackend(asked.backend)
-            if group is not None and view.simulator:
-                raise NoGroupOnSimulator(view.name)
-            if group is not None and view.name != group.backend:
-                raise WrongBackend(asked.backend, group.backend)
-        if view.mode.value == "offline":
-            raise BackendOffline(view.name, view.mode_reason or None)
-        return view
+                raise BackendOffline("any")
+            return view
+        if named is None:
+            view = self._named(group.backend)
+            assert view is not None  # it was named
+            return view
+        if named.simulator:
+            raise NoGroupOnSimulator(named.name)
+        if named.name != group.backend:
+            raise WrongBackend(named.name, group.backend)
+        return named
 
 
 class Rate:

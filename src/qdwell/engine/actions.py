@@ -49,6 +49,7 @@ INLINE_BYTES_MAX = 262_144  # larger inputs take longer to prepare than a hop be
 HAND_BACK_MS = 40  # a preparation that took longer leaves the device's process
 HOLD_S = 0.25  # other preparations wait at most this for an inline one
 STOP_GRACE_S = 0.1  # unwanted classical work may end by itself; its worker's caches are worth it
+CLASSICAL_S = 900.0  # of one classical stage; what takes longer is a fault, or an attack
 DEVICE_STOP_S = 30.0  # a real device may take this long to stop a run
 
 ACTIONS = (Prepare, Execute, Postprocess, Stop, AskDevice, ForgetGroup)
@@ -285,6 +286,7 @@ class Actions:
             on_frame=heard,
             on_lost=partial(heard, Frame({"op": "lost"})),
             on_begun=partial(self._taken_up, run),
+            limit_s=None if stages == [EXECUTE] else CLASSICAL_S,
         )
         assert run.via is not None
         run.via.submit(run.task)

@@ -18,9 +18,8 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import Any
-
-import qiskit
 
 from qdwell import executors, programs
 from qdwell.clock import stopwatch_ns
@@ -30,6 +29,7 @@ from qdwell.executors import Executor, Spec
 from qdwell.programs import Caches, Limits, Work
 from qdwell.wire.device import Batch, Outcome
 
+QISKIT_VERSION = version("qiskit")
 _FAILED_CODE = 5203  # E28
 _DEVICES_MOST = 16  # devices that a classical worker keeps
 
@@ -206,7 +206,7 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
             limits = Limits(executions_max=int(head["executions_max"]))
             work = Work(head["job"], head["program"], content, limits)
             value, facts = programs.prepare(work, bench.device(head["backend"]), cache)
-            progress.facts = {**asdict(facts), "qiskit_version": qiskit.__version__}
+            progress.facts = {**asdict(facts), "qiskit_version": QISKIT_VERSION}
         elif stage == "execute":
             value = _execute(bench, frame, _opened(value))
         else:

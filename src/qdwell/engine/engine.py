@@ -40,8 +40,15 @@ from qdwell.engine.loop import Loop
 from qdwell.engine.memory import Change, Memory
 from qdwell.engine.requests import BackendView, CacheStats, NewGroup, NewJob
 from qdwell.engine.stations import Station, announced, classical_pool, stations_of
-from qdwell.engine.workers import ForkServer
-from qdwell.errors import JobIsFinal, StoreUnavailable, UnknownBackend, UnknownJob, UnknownSession
+from qdwell.engine.workers import ForkServer, preload_for
+from qdwell.errors import (
+    JobIsFinal,
+    NotAllowed,
+    StoreUnavailable,
+    UnknownBackend,
+    UnknownJob,
+    UnknownSession,
+)
 from qdwell.store import JobDetails, Store, new_id
 
 log = structlog.get_logger()
@@ -71,7 +78,7 @@ class Engine:
         # One thread writes: SQLite has one writer, and commits come in the order they were decided.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
-        forks = server or ForkServer()
+        forks = server or ForkServer(preload_for(row.kind for row in config.backends))
         self._own_server = None if server else forks
         self._stations: dict[str, Station] = stations_of(config, forks)
         self._classical = classical_pool(forks)
@@ -129,6 +136,7 @@ class Engine:
         if self._running is not None:
             await self._running
             self._running = None
+            await self._in_thread(self._store.touch, self._clock.now())
         await self.abandon()
 
     async def abandon(self) -> None:
@@ -289,6 +297,8 @@ class Engine:
     async def _know(self, instance: str) -> None:
         if not self._book.has(instance):
             await self.instances_changed()
+        if not self._book.has(instance):
+            raise NotAllowed
 
     async def _decided(self, item: Item) -> Refuse | None:
         """Wait until the item is decided and stored."""

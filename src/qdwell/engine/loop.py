@@ -23,6 +23,7 @@ import structlog
 
 from qdwell.clock import Clock
 from qdwell.core.decisions import (
+    Action,
     Decision,
     Execute,
     Postprocess,
@@ -162,6 +163,8 @@ class Loop:
                 await self._commit(decisions, found, items, refused)
         except Exception as error:  # whatever it is: memory may be wrong now, the store is not
             await self._recover(error, items)
+            if not any(item.event for item in items):  # a timer struck, and will strike again
+                await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
         else:
             for item in items:
                 item.settle(refused.get(item))
@@ -282,11 +285,18 @@ class Loop:
         self._memory.publish(decisions)
         for decision in decisions:
             if isinstance(decision, ACTIONS):
-                self.actions.perform(decision)
+                self._perform(decision)
         for decision in decisions:
             if isinstance(decision, PutJob) and decision.job.final:
                 self.actions.ended(decision.job.id)
                 self.shelf.forget(decision.job.id)
+
+    def _perform(self, action: Action) -> None:
+        assert self.actions is not None
+        try:
+            self.actions.perform(action)
+        except Exception:  # one action's fault must not take the others with it
+            log.exception("action failed", action=repr(action))
 
     # ---- when a turn could not be stored --------------------------------------------------------
 
@@ -325,7 +335,7 @@ class Loop:
             if kind is not None:
                 action = kind(job.id, job.attempt, job.backend)
                 if not self.actions.started(action):
-                    self.actions.perform(action)
+                    self._perform(action)
         for run in list(self.actions.runs.values()):
             job_now = self._memory.jobs.get(run.job)
             if job_now is None or job_now.attempt != run.attempt:

@@ -24,6 +24,7 @@ from qdwell.errors import WorkerLost
 log = structlog.get_logger()
 
 FINAL_OPS = frozenset({"done", "failed"})  # after one of these a worker is free again
+LATE = Frame({"op": "late"})  # in place of a final frame: the task was not done in time
 BACKOFF_FIRST_S = 0.25  # after a worker that died before it was ready; doubles
 BACKOFF_MOST_S = 30.0
 
@@ -44,6 +45,9 @@ class Task:
     `head` and `parts` go to the worker as they are. Of the three calls `on_begun` comes first, once
     for each time that a worker takes it up; then frames, the last of them in `FINAL_OPS`; or else
     `on_lost`, if the worker died, or `on_stopped`, if it was told to stop.
+
+    `limit_s` bounds the time until it is prepared or final; then its worker is killed, and its last
+    frame is `LATE`.
     """
 
     head: Mapping[str, Any]
@@ -52,6 +56,9 @@ class Task:
     on_lost: Callable[[], None]
     on_begun: Callable[[], None] = lambda: None
     on_stopped: Callable[[], None] = lambda: None
+    limit_s: float | None = None
+    timer: asyncio.TimerHandle | None = None
+    late: bool = False
     state: TaskState = TaskState.WAITING
     worker: Worker | None = None
 
@@ -220,6 +227,7 @@ class LocalPool:
     def _heard(self, place: _Place, frame: Frame) -> None:
         if frame.op == "ready":
             place.ready, place.failures = True, 0
+            self.role = {**self.role, "describe": False}  # once is enough
             self.on_ready(frame)
         elif frame.op == "broken":
             self.on_unready(str(frame.head.get("why", "")))
@@ -231,6 +239,9 @@ class LocalPool:
         stopping = task.state is TaskState.STOPPING
         if place.doomed:
             return  # whatever it still says, its end is the news, and it gets no other task
+        if task.timer is not None:  # prepared at least; from here on the core's limit counts
+            task.timer.cancel()
+            task.timer = None
         if frame.op in FINAL_OPS:
             place.task, task.worker, task.state = None, None, TaskState.OVER
             if stopping:
@@ -251,7 +262,12 @@ class LocalPool:
         if task is None:
             return
         stopping, task.state, task.worker = task.state is TaskState.STOPPING, TaskState.OVER, None
-        if stopping:
+        if task.timer is not None:
+            task.timer.cancel()
+            task.timer = None
+        if task.late:
+            task.on_frame(LATE)
+        elif stopping:
             task.on_stopped()
         elif not self._closed:
             task.on_lost()
@@ -277,4 +293,12 @@ class LocalPool:
         assert worker is not None
         place.task, task.worker, task.state = task, worker, TaskState.WORKING
         worker.send(task.head, task.parts)
+        task.parts = ()  # they are on their way; a task that is lost is made anew
+        if task.limit_s is not None:
+            task.timer = asyncio.get_running_loop().call_later(task.limit_s, self._too_late, task)
         task.on_begun()
+
+    def _too_late(self, task: Task) -> None:
+        if task.state is TaskState.WORKING:
+            task.state, task.late = TaskState.STOPPING, True
+            self._kill(task)

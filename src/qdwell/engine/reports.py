@@ -18,6 +18,8 @@ from qdwell.engine.inbox import Inbox, Item
 from qdwell.engine.runs import EXECUTE, POSTPROCESS, PREPARE, Findings, Milestone, Run
 from qdwell.engine.stations import Station
 
+_LAST_OPS = frozenset({"done", "failed", "late", "lost"})
+
 
 class Reports:
     """Turns frames into items of the inbox.
@@ -56,18 +58,25 @@ class Reports:
     ) -> None:
         """Take one frame of a run; `then` makes of it what its stages need."""
         if run.over:
+            if frame.op in _LAST_OPS:
+                self.inline_over(run, self._stations[run.backend])
             return
         run.take_facts(frame.head)
-        counts = frame.head.get("cache")
-        if group is not None and isinstance(counts, list) and len(counts) == 2:
-            hits, misses = self.cache_counts.get(group, (0, 0))
-            self.cache_counts[group] = (hits + int(counts[0]), misses + int(counts[1]))
+        if group is not None:
+            self._count(group, frame.head.get("cache"))
+        if frame.op == "late":
+            frame = runs.late(run)
         if frame.op != "interim":
             then(run, frame)
         elif frame.parts:
             found = Findings(interim=[(run.job, run.interim, frame.parts[0])])
             run.interim += 1
             self._inbox.defer(Item(self._clock.now(), None, found))
+
+    def _count(self, group: str, counts: object) -> None:
+        if isinstance(counts, list) and [type(each) for each in counts] == [int, int]:
+            hits, misses = self.cache_counts.get(group, (0, 0))
+            self.cache_counts[group] = (hits + counts[0], misses + counts[1])
 
     # ---- within a turn: what an inline run has ready --------------------------------------------
 

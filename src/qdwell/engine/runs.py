@@ -193,6 +193,20 @@ def unreadable(run: Run) -> JobFailed:
     )
 
 
+def late(run: Run) -> Frame:
+    """The frame of a worker that was not done with a classical stage in time."""
+    stage = PREPARE if run.preparing else POSTPROCESS
+    return Frame(
+        {
+            "op": "failed",
+            "stage": stage,
+            "code": LOST_CODE,
+            "reason": f"The {stage} stage took too long.",
+            "solution": "Split the work into smaller jobs.",
+        }
+    )
+
+
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

@@ -15,24 +15,26 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+
+import structlog
 
 from qdwell.engine.frames import Decoder, Frame, encode
 from qdwell.errors import WorkerLost
 
-PRELOAD = (
-    "qdwell.engine.child",
-    "qdwell.programs",
-    "qdwell.executors",
-    "qdwell.wire.codec",
-    "qiskit.circuit.library",
-    "qiskit.primitives",
-    "qiskit.qpy",
-    "qiskit_aer",
-    "qiskit_aer.primitives",
-)
+log = structlog.get_logger()
+
+PRELOAD = ("qdwell.engine.child", "qdwell.programs", "qiskit.primitives", "qiskit.qpy")
+#: By kind of backend: what its executor imports when it is made.
+PRELOAD_BY_KIND = {
+    "aer": ("qdwell.executors.aer",),
+    "ideal": ("qdwell.executors.aer", "qdwell.executors.ideal"),
+    "fake": ("qdwell.executors.aer", "qdwell.executors.fake", "qiskit_ibm_runtime.fake_provider"),
+    "qiskit": ("qdwell.executors.qiskit",),
+    "scripted": ("qdwell.executors.scripted",),
+}
 #: What a worker may see of the environment. Secrets of the server are not among it; the prefix is
 #: for what the factory of a lab's own device needs.
 ENVIRONMENT = frozenset(
@@ -40,6 +42,12 @@ ENVIRONMENT = frozenset(
 )
 ENVIRONMENT_PREFIX = "QDWELL_DEVICE_"
 _READ_BYTES = 1 << 18
+
+
+def preload_for(kinds: Iterable[str]) -> tuple[str, ...]:
+    """What to import once for workers of backends of these kinds."""
+    extra = (module for kind in kinds for module in PRELOAD_BY_KIND.get(kind, ()))
+    return tuple(dict.fromkeys((*PRELOAD, *extra)))
 
 
 def worker_environment() -> dict[str, str]:
@@ -60,7 +68,6 @@ def worker_environment() -> dict[str, str]:
         "QISKIT_IN_PARALLEL": "TRUE",  # no process pools inside of workers
         # A worker's folder is not the server's, but it finds the same modules.
         "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 
@@ -141,7 +148,9 @@ class ForkServer:
             )
             theirs.close()
             self._door = ours
-            _answer(ours)
+            ready, _ = _answer(ours)
+            for module, why in ready["failed"].items():
+                log.warning("module not preloaded", module=module, why=why)
         return self._door
 
 

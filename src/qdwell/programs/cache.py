@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Entries of one group; a circuit makes about three. The oldest unused one goes first.
-_ENTRIES_MAX = 1024
 
-#: Groups with a warm cache in one worker.
-_GROUPS_MAX = 64
+def _one(_: object) -> int:
+    return 1
+
+
+#: What the caches of one worker may hold together, in instructions: about 100 MB. A hostile session
+#: cannot grow beyond it, and the groups used longest ago go first.
+_WEIGHT_MAX = 1_000_000
 
 
 def content_key(text: str) -> bytes:
@@ -26,46 +29,54 @@ def content_key(text: str) -> bytes:
 
 
 class Cache:
-    """Prepared things of one group, by content. `hits` and `misses` count the calls of `get`."""
+    """Prepared things of one group, by content. `hits` and `misses` count the calls of `get`.
 
-    def __init__(self, entries_max: int = _ENTRIES_MAX) -> None:
+    Each thing has a weight; the things used longest ago go when the sum passes `weight_max`.
+    """
+
+    def __init__(self, weight_max: int = _WEIGHT_MAX) -> None:
         self.hits = 0
         self.misses = 0
-        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
-        self._entries_max = entries_max
+        self.weight = 0
+        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._weight_max = weight_max
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get(self, key: Hashable, make: Callable[[], T], weigh: Callable[[T], int] = _one) -> T:
         """The thing under `key`; `make` makes it if it is not there. Its errors are not kept."""
         if key in self._entries:
             self.hits += 1
             self._entries.move_to_end(key)
-            found: T = self._entries[key]
+            found: T = self._entries[key][0]
             return found
         self.misses += 1
         made = make()
-        self._entries[key] = made
-        if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+        weight = weigh(made)
+        self._entries[key] = made, weight
+        self.weight += weight
+        while self.weight > self._weight_max:
+            _, (_, gone) = self._entries.popitem(last=False)
+            self.weight -= gone
         return made
 
 
 class Caches:
-    """The caches of all groups that a worker serves."""
+    """The caches of all groups that a worker serves, of `weight_max` together."""
 
-    def __init__(self, groups_max: int = _GROUPS_MAX) -> None:
+    def __init__(self, weight_max: int = _WEIGHT_MAX) -> None:
         self._groups: OrderedDict[str, Cache] = OrderedDict()
-        self._groups_max = groups_max
+        self._weight_max = weight_max
 
     def of(self, group_id: str | None) -> Cache:
         """The group's cache; a new and unshared one for a job without a group."""
         if group_id is None:
-            return Cache()
-        if group_id not in self._groups:
-            self._groups[group_id] = Cache()
-            if len(self._groups) > self._groups_max:
-                self._groups.popitem(last=False)
+            return Cache(self._weight_max)
+        cache = self._groups.setdefault(group_id, Cache(self._weight_max))
         self._groups.move_to_end(group_id)
-        return self._groups[group_id]
+        # What the last job added is counted now; the group at hand stays, whatever it weighs.
+        total = sum(it.weight for it in self._groups.values())
+        while total > self._weight_max and len(self._groups) > 1:
+            total -= self._groups.popitem(last=False)[1].weight
+        return cache
 
     def drop(self, group_id: str) -> None:
         """Empty the cache of a group that has closed."""

@@ -123,7 +123,7 @@ def _observables(
             ) from error
 
     key = content_key(orjson.dumps(part).decode())
-    made = cache.get(("observables", key), make)
+    made = cache.get(("observables", key), make, _terms_in)
     width = entry.circuit.num_qubits
     for observable in made.ravel():
         for label in observable:
@@ -134,6 +134,14 @@ def _observables(
                     "Map it to the circuit with observable.apply_layout(circuit.layout).",
                 )
     return made
+
+
+def _terms_in(observables: NDArray[np.object_]) -> int:
+    return observables.size + sum(len(observable) for observable in observables.ravel())
+
+
+def _weight(settings: tuple[measure.Setting, ...]) -> int:
+    return 1 + sum(setting.fitted.weight for setting in settings)
 
 
 def _broadcast(
@@ -185,7 +193,7 @@ def _runs(
         def make(terms: tuple[str, ...] = terms) -> tuple[measure.Setting, ...]:
             return measure.settings(entry.circuit, terms, device) if terms else ()
 
-        runs += [(point, setting) for setting in cache.get(key, make)]
+        runs += [(point, setting) for setting in cache.get(key, make, _weight)]
     return tuple(runs)
 
 

@@ -72,7 +72,9 @@ class Reader:
         key = content_key(text)
         # The device's version is in the key: a new calibration may take away an instruction (S37).
         address = ("circuit", key, self._device.name, self._device.version)
-        loaded = self._cache.get(address, lambda: self._load(part, text, key, field))
+        loaded = self._cache.get(
+            address, lambda: self._load(part, text, key, field), lambda it: it.fitted.weight
+        )
         if measured and "measure" not in loaded.fitted.names:
             raise ProgramError(
                 BAD_INPUT,

@@ -97,8 +97,8 @@ class Store(Protocol):
     def sweep(self, now: int) -> int:
         """Delete interim results two days after their job's end (J32), and blobs nobody refers to.
 
-        For the engine's start, before anything is staged: it cannot know a staged blob from a
-        stray one. Returns how many blobs were deleted.
+        It may run at any time: a commit writes a staged blob again if it finds it gone. Returns
+        how many blobs were deleted.
         """
         ...
 

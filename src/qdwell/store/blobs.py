@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from qdwell.errors import StoreError, StoreUnavailable
+from qdwell.store.ids import new_id
 
 # Writing 64 kB with the commit takes about 0.05 ms more; a file of its own takes 0.4 ms.
 INLINE_BYTES_MAX = 65_536
@@ -53,6 +54,7 @@ class Blobs:
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._cache_bytes = 0
         self._lock = threading.Lock()
+        self._mark = new_id()  # a process id could be that of an earlier server
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def stage(self, content: bytes) -> str:
@@ -119,7 +121,7 @@ class Blobs:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 _sync_folder(self._folder)
             # The thread is in the name: two may write the same content at once, and either may win.
-            temporary = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")
+            temporary = path.with_name(f".{name}.{self._mark}.{threading.get_ident()}")
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -138,8 +140,8 @@ class Blobs:
             self.path(name).unlink(missing_ok=True)
 
     def files(self) -> list[str]:
-        """Names of all files, those half written too."""
-        return [path.name for path in self._folder.glob("*/*")]
+        """Names of all files, those too that an earlier process has left half written."""
+        return [path.name for path in self._folder.glob("*/*") if self._mark not in path.name]
 
     def remove_stray(self, name: str) -> None:
         """Remove a file of `files` by its name; one half written begins with a dot."""

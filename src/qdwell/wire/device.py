@@ -27,6 +27,11 @@ class Fitted:
     #: Device qubits that any instruction but a barrier touches.
     qubits: frozenset[int]
 
+    @property
+    def weight(self) -> int:
+        """How much memory it takes, in instructions."""
+        return len(self.circuit.data) + int(self.circuit.num_qubits)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

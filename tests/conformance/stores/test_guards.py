@@ -125,10 +125,13 @@ def test_an_older_attempt_writes_nothing(world: World) -> None:
 
 
 def test_a_list_that_contradicts_itself_is_refused(world: World) -> None:
-    """Each step of a job must begin where the one before ended."""
+    """Each step of a job or group must begin where the one before ended."""
     job = world.submit()
     first, _, third = steps(job, S.EXECUTING)
     refuse(world, [first, third])
+    group = world.open()
+    changed = PutGroup(replace(group, idle_since=NOW), group.state, "a field", NOW)
+    refuse(world, [changed, replace(changed, was=GroupState.ACTIVE)])
 
 
 def test_a_job_decided_after_its_group_closed_in_one_list_is_refused(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import replace
 
 import pytest
@@ -165,6 +166,23 @@ def test_a_private_job_gives_its_result_once(world: World, size: int) -> None:
     assert (row.result_erased, row.details.tags) == (True, ("secret",))
     for content in (params, result, raw, b"early" * size):
         assert not world.store.blobs.has(name_of(content))
+
+
+def test_of_many_readers_of_a_private_result_one_gets_it(world: World) -> None:
+    """J29: once is once, also for readers at the same moment."""
+    job = world.finished(result=b"secret", private=True)
+    start, got = threading.Barrier(8), []
+
+    def read() -> None:
+        start.wait()
+        got.append(world.store.read_result(world.a, job.id))
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got, key=bool) == [None] * 7 + [b"secret"]
 
 
 def test_a_job_that_is_not_private_keeps_all(world: World) -> None:

@@ -1,0 +1,157 @@
+"""Backends, discovery, usage, and administration."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.conftest import Site, User, as_if, fault
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NAMES = [
+    "aer_simulator",
+    "ibmq_qasm_simulator",
+    "quick",
+    "brief",
+    "endless",
+    "failing",
+    "spare",
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "objects"),
+    [("2026-04-15", True), ("2025-05-01", True), ("2024-01-01", False), ("", False)],
+)
+async def test_devices_are_objects_or_names_by_version(
+    user: User, version: str, objects: bool
+) -> None:
+    """The wrong one breaks the client (wire-protocol 5.1)."""
+    devices = (await as_if(user, IBM_API_Version=version).get("/backends")).json()["devices"]
+    if not objects:
+        assert devices == NAMES
+        return
+    assert [it["name"] for it in devices] == NAMES
+    for device in devices:
+        assert device["status"]["name"] == "online"
+        assert device["queue_length"] >= 0
+        assert device["qubits"] > 0
+
+
+async def test_each_backend_describes_itself_under_each_of_its_names(user: User) -> None:
+    """A client finds its backend by the name that it asked for."""
+    for name in NAMES:
+        configuration = (await user.get(f"/backends/{name}/configuration")).json()
+        assert configuration["backend_name"] == name
+        assert configuration["simulator"] is (name in NAMES[:2])
+        properties = (await user.get(f"/backends/{name}/properties?calibration_id=x")).json()
+        assert properties is not None
+        status = (await user.get(f"/backends/{name}/status")).json()
+        assert status["state"] is True
+        assert status["status"] == "active"
+        assert status["length_queue"] == 0
+        assert status["backend_version"]
+
+
+@pytest.mark.parametrize("what", ["configuration", "properties", "status"])
+async def test_an_unknown_backend_is_404_on_itself(user: User, what: str) -> None:
+    """And 400 on submission (E8)."""
+    assert fault(await user.get(f"/backends/nosuch/{what}")) | {"solution": ""} == {
+        "status": 404,
+        "code": 1007,
+        "message": "Backend 'nosuch' not found.",
+        "solution": "",
+        "more_info": "/docs",
+    }
+
+
+async def test_the_operator_pauses_and_stops_a_backend(site: Site, user: User) -> None:
+    """Paused accepts and starts nothing, offline refuses; only the operator may (I10, I11)."""
+    operator = await site.user(who=site.first)
+
+    async def put(mode: str, by: User = operator, **more: str) -> int:
+        body = {"mode": mode, **more}
+        return (await by.ask("PUT", "/admin/backends/spare", json=body)).status_code
+
+    try:
+        assert await put("paused", user) == 403
+        assert await put("paused", reason="calibration") == 200
+        status = (await user.get("/backends/spare/status")).json()
+        assert (status["state"], status["status"]) == (True, "calibration")
+        job_id = await user.submit("spare")
+        assert (await user.get(f"/jobs/{job_id}")).json()["status"] == "Queued"
+        assert await put("offline", reason="moved") == 200
+        status = (await user.get("/backends/spare/status")).json()
+        assert (status["state"], status["status"]) == (False, "moved")
+        body = {"program_id": "sampler", "params": {"pubs": []}, "backend": "spare"}
+        refused = fault(await user.ask("POST", "/jobs", json=body))
+        assert (refused["status"], refused["code"]) in {(400, 1004), (400, 1208)}
+        opened = fault(await user.ask("POST", "/sessions", json={"backend": "spare"}))
+        assert (opened["status"], opened["code"]) == (400, 1004)
+        assert "moved" in opened["message"]
+    finally:
+        assert await put("online") == 200
+    assert (await user.finished(job_id))["status"] == "Completed"
+    assert await put("asleep") == 400
+    unknown = await operator.ask("PUT", "/admin/backends/x", json={"mode": "paused"})
+    assert fault(unknown)["status"] == 404
+
+
+async def test_search_and_catalog_tell_what_the_client_needs(user: User, site: Site) -> None:
+    """Truthy extensions, a pricing type that it knows (wire-protocol 3.2, 3.3)."""
+    body = {"query": "service_name:quantum-computing", "fields": ["crn", "name"]}
+    where = "/v3/resources/search?limit=100"
+    page = (await site.http.post(where, json=body, headers=user.headers)).json()
+    (item,) = page["items"]
+    assert item["crn"] == user.crn
+    assert item["doc"]["extensions"]
+    assert not page.get("search_cursor")
+    plan = item["service_plan_unique_id"]
+    entry = (await site.http.get(f"/catalog/{plan}", headers=user.headers)).json()
+    assert entry["overview_ui"]["en"]["display_name"] == "default"
+    assert entry["metadata"]["pricing"]["type"] == "paid"
+    assert fault(await site.http.get("/catalog/x", headers=user.headers))["status"] == 404
+    assert fault(await site.http.post(where, json=body))["status"] == 401
+    assert (await user.get("/instances")).json()["instances"][0]["crn"] == user.crn
+
+
+async def test_usage_leaves_out_what_does_not_apply(user: User, site: Site) -> None:
+    """A null limit would crash the client's arithmetic (I4)."""
+    usage = (await user.get("/instances/usage")).json()
+    assert usage["usage_consumed_seconds"] == 0
+    assert set(usage) == {"instance_id", "plan_id", "usage_period", "usage_consumed_seconds"}
+    limited = await site.user("limited")
+    usage = (await limited.get("/instances/usage")).json()
+    assert usage["usage_limit_seconds"] == 100
+    assert usage["usage_allocation_seconds"] == 50
+    assert usage["usage_limit_reached"] is False
+    (entry,) = (await limited.get("/usage")).json()["byInstance"]
+    assert (entry["quota"], entry["usage"], entry["pendingJobs"]) == (100, 0, 0)
+
+
+async def test_workloads_are_paged_by_cursor(user: User, other: User) -> None:
+    """Job-mode jobs, sessions, and batches, newest first; group jobs are not rows (I14)."""
+    ids = []
+    for _ in range(3):
+        ids.append(await user.submit())
+        await user.finished(ids[-1])
+    ids.append((await user.session("spare", mode="batch"))["id"])
+    ids.reverse()
+    first = (await user.get("/workloads?limit=3")).json()
+    assert [it["id"] for it in first["workloads"]] == ids[:3]
+    assert first["total_count"] == 4
+    assert "previous" not in first
+    second = (await user.get("/workloads", params={"limit": 3, "next": first["next"]})).json()
+    assert [it["id"] for it in second["workloads"]] == ids[3:]
+    assert "next" not in second
+    back = (
+        await user.get("/workloads", params={"limit": 3, "previous": second["previous"]})
+    ).json()
+    assert back["workloads"] == first["workloads"]
+    batch = (await user.get("/workloads?mode=batch&status=pending")).json()["workloads"]
+    assert [(it["id"], it["accepting_jobs"]) for it in batch] == [(ids[0], True)]
+    oldest = (await user.get("/workloads?sort=createdAt&limit=1")).json()["workloads"]
+    assert [it["id"] for it in oldest] == ids[-1:]
+    assert (await other.get("/workloads")).json()["total_count"] == 0
+    for query in ("next=x", "mode=shift", "status=odd", "sort=up", "statuses=pending"):
+        assert fault(await user.get(f"/workloads?{query}"))["status"] == 400
