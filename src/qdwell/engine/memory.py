@@ -18,6 +18,7 @@ from qdwell.core.decisions import Decision, PutGroup, PutJob
 from qdwell.core.group import Group, GroupState
 from qdwell.core.job import Job
 
+
 @dataclass(frozen=True, slots=True)
 class InterimStored:
     """A live job has one more interim result (R5)."""
