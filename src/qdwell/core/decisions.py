@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     BACKEND_OFFLINE = "backend_offline"  # E9
     UNKNOWN_GROUP = "unknown_group"  # E11
     GROUP_CLOSED = "group_closed"  # E10
+    GROUP_NOT_ACTIVE = "group_not_active"  # nothing is held that could be kept
     WRONG_BACKEND = "wrong_backend"  # E15
     LIMIT_ABOVE_MAX_TTL = "limit_above_max_ttl"  # E13
     PENDING_LIMIT = "pending_limit"  # E16

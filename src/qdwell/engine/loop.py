@@ -38,6 +38,7 @@ from qdwell.core.events import (
     CreateGroup,
     Event,
     JobFailed,
+    KeepAlive,
     RunStopped,
     ServiceResumed,
     SetBackendMode,
@@ -375,7 +376,7 @@ def _subject(event: Event | None) -> str | None:
             return event.group.id
         case CancelJob():
             return event.job
-        case CloseGroup() | CancelGroup():
+        case CloseGroup() | CancelGroup() | KeepAlive():
             return event.group
         case SetBackendMode():
             return event.backend

@@ -151,6 +151,7 @@ groups = Table(
     _flag("accepting"),
     _maybe("ending"),
     _instant("idle_since"),
+    _instant("keep_alive_until"),
     _instant("started_at"),
     _instant("activated_at"),
     _instant("charging_since"),
