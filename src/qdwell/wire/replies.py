@@ -92,6 +92,7 @@ class Device(Reply):
     name: str
     status: DeviceStatus
     queue_length: int
+    physical_qubits: int
     qubits: int
 
 
