@@ -51,12 +51,14 @@ def _held_against_polled() -> list[bool]:
             ("Bell", _sampler_job, bell(backends[0]), 0.12),
             ("VQE-12", _estimator_job, vqe(12, backends[0]), 0.32),
         ):
-            with Session(backend=backends[0]) as one, Session(backend=backends[1]) as two:
-                ways = {"held": job(one, pub), "polled": job(two, pub)}
-                for _ in range(2):
-                    times = interleaved(ways)
-                    title = f"B3 stock client in a session, {what}: held / polled"
-                    met.append(print_ratio(title, times["held"], times["polled"], limit))
+            sessions = [Session(backend=backend) for backend in backends]
+            ways = {"held": job(sessions[0], pub), "polled": job(sessions[1], pub)}
+            for _ in range(2):
+                times = interleaved(ways)
+                title = f"B3 stock client in a session, {what}: held / polled"
+                met.append(print_ratio(title, times["held"], times["polled"], limit))
+            for session in sessions:
+                session.close()
     return met
 
 
@@ -71,13 +73,14 @@ def _model_against_local() -> list[bool]:
             ("Bell", _sampler_job, bell(local), 0.015),
             ("VQE-4", _estimator_job, vqe(4, local), 0.035),
         ):
-            with Session(backend=backend) as session:
-                ways = {"server": job(session, pub), "local mode": job(local, pub)}
-                met.append(_same(what, *(way() for way in ways.values())))
-                for _ in range(2):
-                    times = interleaved(ways, warm=1)
-                    title = f"B4 {what} on a 127-qubit model: server / local testing mode"
-                    met.append(print_ratio(title, times["server"], times["local mode"], limit))
+            session = Session(backend=backend)
+            ways = {"server": job(session, pub), "local mode": job(local, pub)}
+            met.append(_same(what, *(way() for way in ways.values())))
+            for _ in range(2):
+                times = interleaved(ways, warm=1)
+                title = f"B4 {what} on a 127-qubit model: server / local testing mode"
+                met.append(print_ratio(title, times["server"], times["local mode"], limit))
+            session.close()
     return met
 
 

@@ -33,6 +33,7 @@ async def test_devices_are_objects_or_names_by_version(
         return
     assert [it["name"] for it in devices] == NAMES
     for device in devices:
+        assert device["physical_qubits"] == device["qubits"]
         assert device["status"]["name"] == "online"
         assert device["queue_length"] >= 0
         assert device["qubits"] > 0
@@ -44,7 +45,7 @@ async def test_each_backend_describes_itself_under_each_of_its_names(user: User)
         configuration = (await user.get(f"/backends/{name}/configuration")).json()
         assert configuration["backend_name"] == name
         assert configuration["simulator"] is (name in NAMES[:2])
-        properties = (await user.get(f"/backends/{name}/properties?calibration_id=x")).json()
+        properties = (await user.get(f"/backends/{name}/properties")).json()
         assert properties is not None
         status = (await user.get(f"/backends/{name}/status")).json()
         assert status["state"] is True
@@ -63,6 +64,13 @@ async def test_an_unknown_backend_is_404_on_itself(user: User, what: str) -> Non
         "solution": "",
         "more_info": "/docs",
     }
+
+
+@pytest.mark.parametrize("what", ["configuration", "properties"])
+async def test_a_calibration_by_id_is_refused(user: User, what: str) -> None:
+    """There is one, without an id: the present one would be passed off as the one asked for."""
+    refused = fault(await user.get(f"/backends/quick/{what}?calibration_id=x"))
+    assert (refused["status"], refused["field"]) == (400, "calibration_id")
 
 
 async def test_the_operator_pauses_and_stops_a_backend(site: Site, user: User) -> None:

@@ -33,6 +33,7 @@ async def refused(user: User, **fields: Any) -> dict[str, Any]:
         ({"cost": "5"}, 400, 1208, "cost"),
         ({"start_session": True}, 400, 1208, "start_session"),
         ({"session_time": 60}, 400, 1208, "session_time"),
+        ({"calibration_id": "x"}, 400, 1208, "calibration_id"),
         ({"runtime": "no tag"}, 400, 1208, "runtime"),
         ({"log_level": "debug"}, 400, 1208, "log_level"),
         ({"shots": 10}, 400, 1208, "shots"),

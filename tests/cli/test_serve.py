@@ -104,3 +104,23 @@ def test_a_first_start_makes_an_account_and_a_second_one_keeps_it(start, tmp_pat
         assert client.get("/jobs").status_code == 200
     second.send_signal(signal.SIGINT)
     assert second.wait(timeout=20) == 0
+
+
+def test_a_second_server_is_kept_off_the_folder_until_the_first_has_gone(start, tmp_path) -> None:
+    """Two engines on one store would move the same jobs; the lock goes with its process."""
+    first = start()
+    assert url_of(first)
+    second = subprocess.run(
+        [*QDWELL, "serve", "--port", "0", "--config", "qdwell.toml", "--data-dir", "lab"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert second.returncode == 1
+    assert "another server uses" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    first.kill()
+    first.wait()
+    assert url_of(start())

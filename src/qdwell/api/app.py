@@ -89,6 +89,8 @@ def routes(parts: Parts) -> list[Route]:
         R("GET", session, sessions.list, m.SessionList, query=SESSION_QUERY, section=ADDED),
         R("GET", f"{session}/{{session_id}}", sessions.read, m.SessionDocument),
         R("PATCH", f"{session}/{{session_id}}", sessions.change, takes=m.SessionChange),
+        R("POST", f"{session}/{{session_id}}/keep_alive", sessions.keep_alive, m.SessionDocument,
+          m.KeepAliveRequest, section=ADDED),
         R("DELETE", f"{session}/{{session_id}}/close", sessions.cancel),
         R("GET", backend, backends.list, m.DeviceList),
         R("GET", f"{machine}/configuration", backends.configuration, blob, query=which),

@@ -16,7 +16,7 @@ from qdwell.api.body import Query
 from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.parts import Parts
 from qdwell.engine.requests import BackendView
-from qdwell.errors import BackendOffline, UnknownBackend
+from qdwell.errors import BackendOffline, BadInput, UnknownBackend
 
 OBJECTS_FROM = "2025-05-01"  # wire-protocol 5.1: names before, objects from then on
 STATUS_ACTIVE = "active"  # any other word on an operational backend makes the client warn (I12)
@@ -54,7 +54,8 @@ class Backends:
     async def properties(self, request: Request, name: str) -> Response:
         """How well it works; `{}` if nothing is known, as of ideal simulators."""
         view = await self._view(request, name, ("calibration_id", "updated_before"))
-        # One calibration is known, today's; the client asks for older ones only to show them.
+        # Only today's are known. An older date is asked for just to show them, and to answer with
+        # nothing would leave the client's copy of the machine without properties.
         return JsonBytes(view.properties if view.properties is not None else b"{}")
 
     async def status(self, request: Request, name: str) -> Response:
@@ -68,6 +69,7 @@ class Backends:
         view = self._parts.engine.backend(name)
         if view is None:
             raise UnknownBackend(name, on_resource=True)
+        refuse_calibration(request.query_params.get("calibration_id"))
         return view
 
     def _under(self, name: str, view: BackendView) -> bytes:
@@ -78,6 +80,20 @@ class Backends:
             kept = (view.configuration, orjson.dumps(document))
             self._renamed[view.name, name] = kept
         return kept[1]
+
+
+def refuse_calibration(calibration_id: str | None) -> None:
+    """Backends have one calibration, which has no id: to take an id would be to ignore it.
+
+    Raises:
+        BadInput: an id was given.
+    """
+    if calibration_id is not None:
+        raise BadInput(
+            f"Calibration {calibration_id!r} not found: backends here have one, without an id.",
+            field="calibration_id",
+            solution="Leave calibration_id out.",
+        )
 
 
 def device_entry(view: BackendView, name: str) -> dict[str, Any]:
@@ -91,6 +107,7 @@ def device_entry(view: BackendView, name: str) -> dict[str, Any]:
         "status": status,
         "queue_length": view.queue_length,
         "qubits": view.qubits,
+        "physical_qubits": view.qubits,
         "is_simulator": view.simulator,
     }
 

@@ -164,6 +164,7 @@ def session_document(group: Group, now: int, history: list[tuple[str, int]]) -> 
         "created": iso(group.created),
         "started_at": optional_iso(group.started_at),
         "activated_at": optional_iso(group.activated_at),
+        "keep_alive_until": optional_iso(group.keep_alive_until),
         "last_job_started": optional_iso(group.last_job_started),
         "last_job_completed": optional_iso(group.last_job_completed),
         "closed_at": optional_iso(group.closed_at),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import signal
 import socket
 import sys
@@ -23,11 +24,13 @@ from qdwell.api.app import build
 from qdwell.clock import SystemClock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
+from qdwell.errors import StoreUnavailable
 from qdwell.store import open_store
 
 GRACE_MS = 5_000  # for requests and, after them, for running stages
 KEEP_ALIVE_SECONDS = 75  # a client that thinks between two jobs finds its connection still open
 BACKLOG = 2_048
+LOCK_FILE = "server.lock"
 READY_SECONDS = 30  # a broken backend is shown as offline; the others are served
 
 log = structlog.get_logger("qdwell.server")
@@ -63,17 +66,56 @@ def serve(
 
     Raises:
         OSError: the address cannot be bound.
-        StoreError: the database cannot be used.
+        StoreError: the database cannot be used, or another server has this folder.
     """
-    # What the command prints on the standard output is for users and scripts; the log is beside it.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    _log_to_stderr()
     uvloop.run(_serve(config, Path(data_dir), on_ready or (lambda _: None)))
+
+
+def _log_to_stderr() -> None:
+    """Write the log beside what the command prints for users and scripts.
+
+    Tracebacks are plain: the default shows the values of variables, and so would show tokens.
+    """
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Keep a second server off this folder: two engines would move the same jobs.
+
+    The kernel drops the lock with the process, however it ends.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / LOCK_FILE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnavailable(
+                f"another server uses {data_dir}; stop it, or name another folder with --data-dir"
+            ) from None
+        yield
 
 
 async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]) -> None:
     clock = SystemClock()
     listener = _bind(config.server.host, config.server.port)
-    with contextlib.closing(listener), contextlib.closing(open_store(data_dir)) as store:
+    with (
+        contextlib.closing(listener),
+        _alone(data_dir),
+        contextlib.closing(open_store(data_dir)) as store,
+    ):
         engine = Engine(config, store, clock)
         await engine.start()
         try:

@@ -26,7 +26,7 @@ from qdwell.errors import (
     UnknownBackend,
     UnknownSession,
 )
-from qdwell.wire.messages import SessionChange, SessionRequest
+from qdwell.wire.messages import KeepAliveRequest, SessionChange, SessionRequest
 
 BODY_BYTES_MAX = 65_536
 PAGE_MAX = 200
@@ -106,6 +106,25 @@ class Sessions:
         elif group.accepting:
             await self._parts.engine.close_group(caller.instance.crn, session_id)
         return no_content()
+
+    async def keep_alive(self, request: Request, session_id: str) -> Response:
+        """Keep an active session active for a while, though no job comes; it is charged."""
+        parts = self._parts
+        caller = await parts.caller(request)
+        asked = await read_message(request, KeepAliveRequest, BODY_BYTES_MAX, 8)
+        group = await self._group(caller, session_id)
+        if not group.session:
+            raise BadInput("A batch holds no machine that could be kept.", field="session_id")
+        most = parts.plan(caller).session_keep_alive_max_seconds
+        if asked.seconds > most:
+            raise BadInput(
+                f"{asked.seconds} s are more than the {most} s that the plan allows at once.",
+                field="seconds",
+                solution="Ask for less, and again before it is over.",
+            )
+        until = parts.clock.now() + asked.seconds * 1000
+        await parts.engine.keep_alive(caller.instance.crn, session_id, until)
+        return reply(self._document(await self._group(caller, session_id)))
 
     async def cancel(self, request: Request, session_id: str) -> Response:
         """Cancel: accept no more jobs, cancel those that have not reached the QPU (S29)."""

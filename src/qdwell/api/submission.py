@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qdwell.api.auth import Caller, api_version
+from qdwell.api.backends import refuse_calibration
 from qdwell.api.body import check, dump_json, in_proportion, parse_json, read_body
 from qdwell.api.circuits import Circuits
 from qdwell.api.edge import reply
@@ -127,6 +128,7 @@ class Submission:
             )
         if message.session_time:
             raise BadInput("session_time belongs to start_session.", field="session_time")
+        refuse_calibration(message.calibration_id)
         self._circuits.resolve(crn, message.params)
         self._parts.engine.check_submission(message.program_id, message.params)
         return message, dump_json(message.params, body)

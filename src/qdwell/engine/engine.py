@@ -24,6 +24,7 @@ from qdwell.core.events import (
     CloseGroup,
     CreateGroup,
     Event,
+    KeepAlive,
     SetBackendMode,
     SubmitJob,
 )
@@ -44,6 +45,7 @@ from qdwell.engine.workers import ForkServer, preload_for
 from qdwell.errors import (
     JobIsFinal,
     NotAllowed,
+    SessionNotActive,
     StoreUnavailable,
     UnknownBackend,
     UnknownJob,
@@ -269,12 +271,23 @@ class Engine:
         """
         await self._end_group(instance, group_id, CancelGroup(group_id))
 
-    async def _end_group(self, instance: str, group_id: str, event: Event) -> None:
+    async def keep_alive(self, instance: str, group_id: str, until: int) -> None:
+        """Keep an active session active until then, though no job comes; it is charged.
+
+        Raises:
+            UnknownSession, SessionNotActive: there is no such session, or it holds no machine.
+        """
+        if not await self._end_group(instance, group_id, KeepAlive(group_id, until)):
+            raise SessionNotActive(group_id)
+
+    async def _end_group(self, instance: str, group_id: str, event: Event) -> bool:
+        """Whether the event was taken; it is not if the group is closed."""
         live = self._memory.groups.get(group_id)
         if live is not None and live.instance == instance:
-            await self._decided(Item(self._clock.now(), event))
-        elif await self._in_thread(self._store.group, instance, group_id) is None:
+            return await self._decided(Item(self._clock.now(), event)) is None
+        if await self._in_thread(self._store.group, instance, group_id) is None:
             raise UnknownSession(group_id, on_resource=True)
+        return False
 
     async def set_backend_mode(self, name: str, mode: BackendMode, reason: str = "") -> None:
         """Pause, stop, or resume a backend (I11).

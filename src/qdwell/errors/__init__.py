@@ -33,6 +33,7 @@
         ├── SessionClosed         E10  400
         │   └── SessionNotReopened  E30
         ├── UnknownSession        E11  400, or 404 on the session itself
+        ├── SessionNotActive           409
         ├── SessionNotInPlan      E12  400
         ├── PendingLimit          E16  400
         ├── SpendLimitReached     E17  409
@@ -67,6 +68,7 @@ from qdwell.errors.answers import (
     PendingLimit,
     RequestError,
     SessionClosed,
+    SessionNotActive,
     SessionNotInPlan,
     SessionNotReopened,
     SpendLimitReached,
@@ -121,6 +123,7 @@ __all__ = [
     "QdwellError",
     "RequestError",
     "SessionClosed",
+    "SessionNotActive",
     "SessionNotInPlan",
     "SessionNotReopened",
     "SpendLimitReached",

@@ -237,6 +237,17 @@ class SessionClosed(RequestError):
         super().__init__(f"Session {session_id!r} has been closed.", field="session_id")
 
 
+class SessionNotActive(RequestError):
+    """Only an active session holds a machine, so only that can be kept alive."""
+
+    status = 409
+    code = "session_not_active"
+    solution = "Submit a job: it activates the session again."
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"Session {session_id!r} is not active.")
+
+
 class SessionNotReopened(SessionClosed):
     """A session that stopped accepting jobs cannot be opened again (S32)."""
 

@@ -6,10 +6,10 @@ forked from should load it once.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 from qiskit_ibm_runtime import fake_provider
 from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 
@@ -46,8 +46,9 @@ def _fake_class(model: str) -> type[FakeBackendV2]:
 def _snapshot(backend: FakeBackendV2, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The snapshot's two files: they are in the form in which the service sends them."""
     folder = Path(backend.dirname)
-    configuration = json.loads((folder / backend.conf_filename).read_text())
-    properties = json.loads((folder / backend.props_filename).read_text())
+    # A third of the time of making a large model would go into these two with the plain `json`.
+    configuration = orjson.loads((folder / backend.conf_filename).read_bytes())
+    properties = orjson.loads((folder / backend.props_filename).read_bytes())
     configuration |= {"backend_name": name, "simulator": False, "local": False}
     properties["backend_name"] = name
     return configuration, properties

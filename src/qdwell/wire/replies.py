@@ -92,6 +92,7 @@ class Device(Reply):
     name: str
     status: DeviceStatus
     queue_length: int
+    physical_qubits: int
     qubits: int
 
 
@@ -224,6 +225,8 @@ class SessionDocument(Reply):
     last_job_started: str | None
     last_job_completed: str | None
     closed_at: str | None
+    keep_alive_until: str | None = Field(description="until when it stays active without work")
+    cache: dict[str, int] = Field(description="hits and misses of its prepared circuits (S37)")
     elapsed_time: float | None = Field(description="usage so far in seconds (U5)")
     timestamps: list[SessionTimestamp]
 
