@@ -272,22 +272,17 @@ class Engine:
         await self._end_group(instance, group_id, CancelGroup(group_id))
 
     async def keep_alive(self, instance: str, group_id: str, until: int) -> None:
-        """Keep an active session active until then, though no job comes; it is charged.
-
-        Raises:
-            UnknownSession, SessionNotActive: there is no such session, or it holds no machine.
-        """
+        """Keep a session active until then; raises UnknownSession, SessionNotActive."""
         if not await self._end_group(instance, group_id, KeepAlive(group_id, until)):
             raise SessionNotActive(group_id)
 
     async def _end_group(self, instance: str, group_id: str, event: Event) -> bool:
-        """Whether the event was taken; it is not if the group is closed."""
         live = self._memory.groups.get(group_id)
         if live is not None and live.instance == instance:
             return await self._decided(Item(self._clock.now(), event)) is None
         if await self._in_thread(self._store.group, instance, group_id) is None:
             raise UnknownSession(group_id, on_resource=True)
-        return False
+        return False  # it is closed
 
     async def set_backend_mode(self, name: str, mode: BackendMode, reason: str = "") -> None:
         """Pause, stop, or resume a backend (I11).
