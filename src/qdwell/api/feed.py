@@ -2,8 +2,8 @@
 
 Every stored change of a job, session, or batch gets the next number. The newest ones are kept, so a
 reader that comes back names the last number that it has seen and is told the rest: there is no
-buffer for each reader, and a slow one costs nothing. A reader that names a number we do not have any
-more, or one of an earlier process, is told to look for itself (`reset`).
+buffer for each reader, and a slow one costs nothing. A reader that names a number we do not have
+any more, or one of an earlier process, is told to look for itself (`reset`).
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class Feed:
     ) -> tuple[str, list[tuple[int, dict[str, Any]]], bool]:
         """The changes of an instance behind a cursor.
 
-        Returns the cursor for the next time, the changes by number, and whether some may be missing.
+        Returns the cursor for the next time, the changes by number, and whether some may be
+        missing.
         """
         if cursor is None:
             return self.cursor(), [], False

@@ -60,7 +60,7 @@ class BackendStatus(types.SimpleNamespace):
     backend_version: str
 
 
-class Backend(BackendV2):
+class Backend(BackendV2):  # type: ignore[misc]
     """One machine or simulator of a server. Made by `service.backend(name)`.
 
     Args:
@@ -247,7 +247,7 @@ def _errors(
 
 
 def _readout(properties: Mapping[str, Any]) -> dict[tuple[int, ...], InstructionProperties]:
-    found = {}
+    found: dict[tuple[int, ...], InstructionProperties] = {}
     for qubit, entries in enumerate(properties.get("qubits") or ()):
         values = _values(entries)
         found[qubit,] = InstructionProperties(

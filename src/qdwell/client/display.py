@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qdwell.client.driving import Hold
-from qdwell.client.words import FINAL, QueueInfo
+from qdwell.client.words import FINAL, QueueInfo, Status
 from qdwell.clock import stopwatch_ns
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def progress_line(jobs: Sequence[RuntimeJob], info: QueueInfo | None, seconds: f
     else:
         parts = [f"{done} of {len(jobs)} done"]
         parts += [
-            f"{words.count(word)} {word.lower()}" for word in ("RUNNING", "QUEUED") if word in words
+            f"{words.count(word)} {word.lower()}"
+            for word in (Status.RUNNING, Status.QUEUED)
+            if word in words
         ]
         text = ", ".join(parts)
     if info is not None:

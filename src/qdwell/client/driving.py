@@ -68,6 +68,7 @@ async def run_async(operation: Operation[T], link: Link) -> T:
         step = next(operation)
         while True:
             try:
+                answer: Any
                 if isinstance(step, Request):
                     answer = await loop.run_in_executor(link.helper, link.send, step)
                 else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qiskit.primitives import BasePrimitiveJob
 
@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from qdwell.client.driving import Operation
     from qdwell.client.service import QiskitRuntimeService
 
+T = TypeVar("T")
+
 Decoder = Callable[[Any], Any]
 Callback = Callable[[str, Any], None]
 
 
-class RuntimeJob(BasePrimitiveJob[Any, Status]):
+class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
     """One job. Made by a primitive's `run`, by `Session.run`, or by `service.job(id)`.
 
     Args:
@@ -192,7 +194,7 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):
             display.show_progress(self._service, [self], timeout)
         return self._run(self.result_operation(timeout))
 
-    async def result_async(self, timeout: float | None = None) -> Any:
+    async def result_async(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """The same for coroutines."""
         return await driving.run_async(self.result_operation(timeout), self._link)
 
@@ -220,7 +222,7 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):
         if self._stream is not None:
             self._stream.join()
 
-    async def wait_async(self, timeout: float | None = None) -> None:
+    async def wait_async(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """The same for coroutines."""
         await driving.run_async(self._end_operation(timeout, with_result=False), self._link)
 
@@ -369,12 +371,12 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):
 
     # ---- inside ---------------------------------------------------------------------------------
 
-    def _run(self, operation: Operation[Any]) -> Any:
+    def _run(self, operation: Operation[T]) -> T:
         return driving.run(operation, self._link)
 
     def _read(self, *, params: bool = False) -> Operation[dict[str, Any]]:
         """Read the job, at once; with its inputs on request."""
-        # The plain address is the stock client's: the server holds its answer. This one it does not.
+        # The plain address is the stock client's: the server holds its answer. Not this one.
         path, query = path_of("jobs", self.job_id(), "outcome"), (("result", "false"),)
         if params:
             path, query = path_of("jobs", self.job_id()), (("exclude_params", "false"),)

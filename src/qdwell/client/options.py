@@ -72,9 +72,9 @@ class Section:
         """What is set, groups without anything left out."""
         found = {}
         for name, value in self._set.items():
-            value = value.to_dict() if isinstance(value, Section) else value
-            if value != {}:
-                found[name] = value
+            plain = value.to_dict() if isinstance(value, Section) else value
+            if plain != {}:
+                found[name] = plain
         return found
 
     def _unknown(self, name: str) -> str:

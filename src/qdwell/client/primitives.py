@@ -123,7 +123,7 @@ class _Primitive:
         return f"<{type(self).__name__}(mode={place!r})>"
 
 
-class SamplerV2(_Primitive, BaseSamplerV2):
+class SamplerV2(_Primitive, BaseSamplerV2):  # type: ignore[misc]
     """Samples circuits: for each PUB and classical register, the outcome of every shot.
 
     Args:
@@ -151,7 +151,7 @@ class SamplerV2(_Primitive, BaseSamplerV2):
         return await self._start_async(self._submission(sampler_pubs(pubs, shots)))
 
 
-class EstimatorV2(_Primitive, BaseEstimatorV2):
+class EstimatorV2(_Primitive, BaseEstimatorV2):  # type: ignore[misc]
     """Estimates expectation values of observables.
 
     Args:
@@ -224,7 +224,7 @@ class Sampler(_Both, SamplerV2):
         session, backend: the V1 names of `mode`.
     """
 
-    def run(  # type: ignore[override]
+    def run(
         self, pubs: Any = None, parameter_values: Any = None, *, shots: int | None = None,
         circuits: Any = None, **changes: Any,
     ) -> RuntimeJob:  # fmt: skip
@@ -239,7 +239,7 @@ class Sampler(_Both, SamplerV2):
         """
         return self._start(self._operation(pubs, parameter_values, shots, circuits, changes))
 
-    async def run_async(  # type: ignore[override]
+    async def run_async(
         self, pubs: Any = None, parameter_values: Any = None, *, shots: int | None = None,
         circuits: Any = None, **changes: Any,
     ) -> RuntimeJob:  # fmt: skip
@@ -276,7 +276,7 @@ class Estimator(_Both, EstimatorV2):
         session, backend: the V1 names of `mode`.
     """
 
-    def run(  # type: ignore[override]
+    def run(
         self, pubs: Any = None, observables: Any = None, parameter_values: Any = None, *,
         precision: float | None = None, circuits: Any = None, **changes: Any,
     ) -> RuntimeJob:  # fmt: skip
@@ -294,7 +294,7 @@ class Estimator(_Both, EstimatorV2):
             self._operation(pubs, observables, parameter_values, precision, circuits, changes)
         )
 
-    async def run_async(  # type: ignore[override]
+    async def run_async(
         self, pubs: Any = None, observables: Any = None, parameter_values: Any = None, *,
         precision: float | None = None, circuits: Any = None, **changes: Any,
     ) -> RuntimeJob:  # fmt: skip

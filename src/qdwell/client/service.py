@@ -375,7 +375,11 @@ class QiskitRuntimeService:
             display.show_progress(self, waited, timeout)
         driving.run(wait_operation(waited, timeout), self.link)
 
-    async def wait_async(self, jobs: Iterable[RuntimeJob], timeout: float | None = None) -> None:
+    async def wait_async(
+        self,
+        jobs: Iterable[RuntimeJob],
+        timeout: float | None = None,  # noqa: ASYNC109  the same as its twin
+    ) -> None:
         """The same for coroutines."""
         await driving.run_async(wait_operation(list(jobs), timeout), self.link)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qdwell.client.service import QiskitRuntimeService
 
 S = TypeVar("S", bound="Session")
+T = TypeVar("T")
 
 _PART = re.compile(r"(\d+)\s*([dhms])")
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -298,7 +299,7 @@ class Session:
         document: dict[str, Any] = answer.json()
         return document
 
-    def _run(self, operation: Operation[Any]) -> Any:
+    def _run(self, operation: Operation[T]) -> T:
         return driving.run(operation, self._service.link)
 
     def __repr__(self) -> str:

@@ -110,7 +110,7 @@ def _request(body: bytes, key: str) -> Request:
 
 
 def _encoded(new: Submission, sent: Sent) -> tuple[bytes, Sequence[str]]:
-    """The body, and the content addresses of the circuits in it that are long enough to have one."""
+    """The body, and the content addresses of those circuits in it that are long enough."""
     names: list[str] = []
     texts: dict[int, str] = {}
 

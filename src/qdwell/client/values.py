@@ -4,8 +4,8 @@ Sent are circuits (QPY), arrays, observables, and plain JSON; anything else is r
 comes back was made by our own server, so its tags are few; an unknown one is an error, never a dict
 that surprises later.
 
-A circuit is written anew for each submission, because it may have been changed meanwhile and because
-writing takes less time than any check for that: 0.05 ms for a small ansatz.
+A circuit is written anew for each submission, because it may have been changed meanwhile and
+because writing takes less time than any check for that: 0.05 ms for a small ansatz.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ class Watcher:
 
     def _ask(self) -> None:
         """One request for events; what it says is told."""
-        query = (("wait_ms", "0"),)
+        query: tuple[tuple[str, str], ...] = (("wait_ms", "0"),)
         if self._cursor is not None:
             query = (("wait_ms", str(HELD_MS)), ("after", self._cursor))
         try:

@@ -103,7 +103,6 @@ def prepare(
         plans.append(
             Plan(
                 steps, observable, row, shots, level, tuple(factors), chosen.extrapolator,
-                made.source.metadata,
             )
         )  # fmt: skip
     return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(loaded, executions)

@@ -92,7 +92,7 @@ class BitErrors:
 
 
 def bit_errors(calibration: Sequence[Samples], bits: int) -> BitErrors:
-    """The errors of bits from two runs: what was read with all of them 0, and with all of them 1."""
+    """The errors of bits from what was read with all of them 0, and with all of them 1."""
     shares = []
     for samples in calibration:
         rows, counts = columns(samples, range(bits))
