@@ -255,6 +255,8 @@ class Auditor:
         old = self.charges.get(charge.id)
         story = (charge, "after", old)
         require(charge.end is None or charge.end >= charge.start, "P8", *story)
+        if old is not None and old.start == old.end and charge.end is None:
+            old = None  # nothing was held, and it begins again within the millisecond
         if old is not None:
             require(old.start == charge.start and charge.end is not None, "P8", *story)
             refund = old.charged and not charge.charged

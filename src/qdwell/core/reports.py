@@ -131,7 +131,9 @@ def lost(turn: Turn, job: Job, repeatable: bool) -> None:
     if job.state in (JobState.PREPARING, JobState.READY) and job.prepare_tries < TRIES_MAX:
         tries = job.prepare_tries + 1
         cause = "preparation lost, again"
-        turn.move_job(job, JobState.PREPARING, cause, attempt=attempt, prepare_tries=tries)
+        # On a simulator the limit begins anew with the next attempt (J15).
+        again = {"attempt": attempt, "executing_at": None, "downtime_ms": 0}
+        turn.move_job(job, JobState.PREPARING, cause, prepare_tries=tries, **again)
         turn.out.append(Prepare(job.id, attempt, job.backend))
     elif job.state is JobState.EXECUTING and repeatable and job.execute_tries < TRIES_MAX:
         turn.leave_qpu(job, turn.in_qpu_ms(job), charged=False)

@@ -159,10 +159,12 @@ def wake(turn: Turn, asleep: dict[str, int], event: ServiceResumed) -> None:
 
 
 def _take_up(turn: Turn, job: Job, down_since: int) -> None:
+    simulated = turn.state.machines[job.backend].simulator
+    if job.executing_at is not None and (simulated or job.state is JobState.EXECUTING):
+        # The limit counts neither what the device nor what a simulator's pool slept through (C8).
+        slept = max(0, turn.now - max(down_since, job.executing_at))
+        job = turn.change_job(job, "service up", downtime_ms=job.downtime_ms + slept)
     if job.state is JobState.EXECUTING:
-        assert job.executing_at is not None
-        slept = turn.now - max(down_since, job.executing_at)
-        turn.change_job(job, "service up", downtime_ms=job.downtime_ms + max(0, slept))
         turn.out.append(AskDevice(job.id, job.attempt, job.backend))
     elif job.state is JobState.EXECUTED:
         postprocess(turn, job)

@@ -44,6 +44,7 @@ class Scheduler:
     def __init__(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
         self.state = State(settings)
         self._snapshot = snapshot or Snapshot()
+        self._waking = snapshot is not None  #: memory is not loaded yet: nothing true to write down
         self._timers = Timers()
         self._now = 0
         self._written: dict[str, PutBackendState] = {}
@@ -67,7 +68,7 @@ class Scheduler:
         for event in resumed:
             self._resume(event, now, out)
         while (at := self._timers.next()) is not None and at < now:
-            self._instant((), at, out)
+            self._instant((), max(at, self._now), out)
         self._instant(events, now, out, everywhere=bool(resumed))
         return out
 
@@ -98,7 +99,7 @@ class Scheduler:
 
     def _end(self, turn: Turn, out: list[Decision]) -> None:
         self._timers.retime(turn)
-        for name in turn.dirty:
+        for name in () if self._waking else turn.dirty:
             record = self.state.machines[name].record(turn.now)
             written = self._written.get(name)
             if written is None or replace(record, at=written.at) != written:
@@ -114,9 +115,18 @@ class Scheduler:
         """Load the snapshot, apply what fell due while the service was down, take up lost work (C8,
         J5).
         """
-        turn = self._begin(min(event.down_since, now))
+        down_since = min(event.down_since, now)
+        turn = self._begin(down_since)
         resume.load(turn, self._snapshot)
         self._snapshot = Snapshot()
+        self._waking = False
+        self._timers.retime(turn)
+        while (at := self._timers.next()) is not None and at < down_since:
+            late = self._begin(at)  # due while the service was still up, and not applied any more
+            resume.oversleep(late, self._timers, at)
+            self._end(late, out)
+        turn = self._begin(down_since)
+        turn.dirty.update(dict.fromkeys(self.state.machines))
         asleep = resume.sleep(turn, turn.now)
         self._end(turn, out)
         while (at := self._timers.next()) is not None and at < now:
