@@ -132,6 +132,7 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
         "estimated_start_time": optional_iso(live.start_at if live else job.running_at),
         "estimated_completion_time": optional_iso(live.end_at if live else job.finished_at),
         "position_in_queue": live.position if live else None,
+        "queue_reason": live.reason if live else None,
         "position_in_provider": live.instance_position if live else None,
         "caller": row.details.caller or "",
     }

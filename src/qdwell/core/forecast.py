@@ -16,6 +16,7 @@ from itertools import islice
 from qdwell.core.decisions import PutJob
 from qdwell.core.events import Event, PutBackend, PutInstance, ServiceResumed
 from qdwell.core.job import Job, JobState
+from qdwell.core.reasons import why_waiting
 from qdwell.core.replay import Phases, Replay
 from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Machine, Snapshot, State
@@ -33,6 +34,7 @@ class Forecast:
     instance_position: int  #: among those of the same instance
     start_at: int | None = None  #: entry to RUNNING; None if it is too far ahead to tell
     end_at: int | None = None  #: end of its time in the QPU
+    reason: str | None = None  #: why it waits, as of now
 
 
 def expected(job: Job) -> Phases:
@@ -60,7 +62,13 @@ def forecast(
     for position, job_id in enumerate(order, 1):
         instance = state.jobs[job_id].instance
         ranks[instance] = ranks.get(instance, 0) + 1
-        found[job_id] = Forecast(position, ranks[instance], starts.get(job_id), ends.get(job_id))
+        found[job_id] = Forecast(
+            position,
+            ranks[instance],
+            starts.get(job_id),
+            ends.get(job_id),
+            why_waiting(state, state.jobs[job_id], now),
+        )
     return found
 
 

@@ -183,6 +183,7 @@ class JobMetrics(Reply):
     estimated_start_time: str | None
     estimated_completion_time: str | None
     position_in_queue: int | None
+    queue_reason: str | None = Field(description="why it waits, as a sentence; null if not queued")
     position_in_provider: int | None
     caller: str
 
