@@ -19,6 +19,7 @@ import http.client
 import select
 import ssl
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -136,6 +137,8 @@ class Transport:
         self._application = application
         self._patience_s = patience_s
         self._idle: list[http.client.HTTPConnection] = []
+        # A user who closes nothing, or whose program ends, leaves no open socket behind.
+        weakref.finalize(self, _close_all, self._idle)
         self._lock = threading.Lock()
         self._token_lock = threading.Lock()
         self._token = _Token()
@@ -156,9 +159,7 @@ class Transport:
         """Close the idle connections, and wait for no server any more."""
         self._closed.set()
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close_all(self._idle)
 
     def _headers(self, request: Request, token: str) -> dict[str, str]:
         headers = {
@@ -273,6 +274,11 @@ class Transport:
 
 class _NotSent(Exception):
     """The server cannot have seen the request."""
+
+
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _pauses() -> Iterator[float]:
