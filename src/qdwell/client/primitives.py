@@ -411,8 +411,8 @@ def _place(mode: Any) -> tuple[Session | None, Backend | None]:
         raise IBMInputValueError(
             f"mode must be a backend of this service, a session, or a batch, not {mode!r}."
         )
-    if block is None:
-        return None, mode
+    if block is None or block.service.active_instance() != mode.service.active_instance():
+        return None, mode  # another user's backend has nothing to do with this block
     if mode.name != block.backend():
         raise IBMInputValueError(
             f"The `with` block is on {block.backend()!r}, the primitive on {mode.name!r}."
