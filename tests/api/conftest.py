@@ -40,6 +40,7 @@ PLANS = {
     ),
     "slow": Plan(submissions_per_minute=2),
     "groups": Plan(modes=("session", "batch")),
+    "prepaid": Plan(spend_limit_seconds=1),
     "limited": Plan(usage_limit_seconds=100, usage_allocation_seconds=50),
 }
 
@@ -58,6 +59,7 @@ CONFIG = Config(
         scripted("endless", run_ms=600_000),
         scripted("failing", fail_rate=1.0),
         scripted("spare"),
+        scripted("second", run_ms=1_100),
     ),
 )
 

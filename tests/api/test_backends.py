@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.conftest import Site, User, as_if, fault
+from api.conftest import Site, User, as_if, bell, fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -16,6 +16,7 @@ NAMES = [
     "endless",
     "failing",
     "spare",
+    "second",
 ]
 
 
@@ -135,6 +136,21 @@ async def test_usage_leaves_out_what_does_not_apply(user: User, site: Site) -> N
     assert usage["usage_limit_reached"] is False
     (entry,) = (await limited.get("/usage")).json()["byInstance"]
     assert (entry["quota"], entry["usage"], entry["pendingJobs"]) == (100, 0, 0)
+
+
+async def test_at_the_spend_limit_nothing_more_is_taken(site: Site) -> None:
+    """409 for a job and for a session, with both numbers; usage says so too (I9)."""
+    prepaid = await site.user("prepaid")
+    job_id = await prepaid.submit("second")
+    assert (await prepaid.finished(job_id))["status"] == "Completed"
+    usage = (await prepaid.get("/instances/usage")).json()
+    assert usage["usage_consumed_seconds"] >= 1
+    assert usage["usage_limit_reached"] is True
+    job = {"program_id": "sampler", "params": bell(), "backend": "quick"}
+    for path, body in (("/jobs", job), ("/sessions", {"backend": "quick"})):
+        refused = fault(await prepaid.ask("POST", path, json=body))
+        assert (refused["status"], refused["code"]) == (409, "usage_limit_reached")
+        assert "limit of 1 s" in refused["message"]
 
 
 async def test_workloads_are_paged_by_cursor(user: User, other: User) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdwell.api.body import check, dump_json, nested_deeper, parse_json
+from qdwell.api.body import VALUES_MAX, check, check_shape, dump_json, parse_json
 from qdwell.errors import BadInput
 from qdwell.wire.messages import JobRequest, SessionRequest
 
@@ -30,12 +30,16 @@ def test_the_depth_of_any_value_is_measured_exactly(value: object) -> None:
         return 0 if inside is None else 1 + max(map(depth, inside), default=0)
 
     deep = depth(value)
-    assert not nested_deeper(body, deep)
-    assert deep == 0 or nested_deeper(body, deep - 1)
+    check_shape(body, deep)
+    if deep:
+        with pytest.raises(BadInput, match="deeper"):
+            check_shape(body, deep - 1)
 
 
 def test_brackets_inside_strings_do_not_count() -> None:
-    assert not nested_deeper(rb'["[[[[", "\"[[", "\\"]', 1)
+    check_shape(rb'["[[[[", "\"[[", "\\"]', 1)
+    with pytest.raises(BadInput):
+        check_shape(rb'["[[[[", "\\", []]', 1)
 
 
 def test_a_body_that_nests_too_deep_is_refused_however_it_is_made() -> None:
@@ -44,8 +48,15 @@ def test_a_body_that_nests_too_deep_is_refused_however_it_is_made() -> None:
         parse_json(nested(65), 64)
     with pytest.raises(BadInput, match="deeper than 64"):
         parse_json(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 64)
-    with pytest.raises(BadInput, match="not valid JSON"):
+    with pytest.raises(BadInput, match="deeper than 64"):
         parse_json(b"[" * 100_000, 64)
+
+
+def test_a_body_of_very_many_values_is_refused_before_they_are_made() -> None:
+    with pytest.raises(BadInput, match=str(VALUES_MAX)):
+        parse_json(b"[" + b"[]," * VALUES_MAX + b"1]", 64)
+    long_string = b'["' + b"," * VALUES_MAX + b'"]'
+    assert len(parse_json(long_string, 64)[0]) == VALUES_MAX
 
 
 def test_numbers_go_in_and_out_as_python_writes_them() -> None:

@@ -13,6 +13,8 @@ from qdwell.config import Plan
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Mode
 from qdwell.engine import actions
+from qdwell.engine.pools import Task
+from qdwell.engine.runs import STAGES
 from qdwell.errors import (
     BackendOffline,
     JobIsFinal,
@@ -71,6 +73,47 @@ async def test_stages_in_several_processes_tell_the_same_story(
         for row in (small, large):
             interim = it.store.interim_results(it.crn, row.job.id)
             assert [n for n, _ in interim] == [0, 1, 2]
+
+
+async def test_only_a_job_alone_takes_the_short_way(
+    house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another job at work on the machine, preparation goes to a classical worker (S21)."""
+    async with house(scripted(run_ms=300)) as it:
+        first = await it.submit()
+        await it.reaches(first, "executing")
+        ways: list[list[str]] = []
+        for pool in (it.engine._classical, it.engine._stations["machine"].pool):
+            monkeypatch.setattr(pool, "submit", _noting(pool.submit, ways))
+        second = await it.submit()
+        assert (await it.final(second)).job.state == "completed"
+        third = await it.submit()
+        assert (await it.final(third)).job.state == "completed"
+        assert ways == [["prepare"], ["execute"], ["postprocess"], list(STAGES)]
+
+
+async def test_two_at_once_both_go_the_long_way(
+    house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two jobs that start together neither may run ahead of the core's grants."""
+    async with house() as it:
+        ways: list[list[str]] = []
+        monkeypatch.setattr(
+            it.engine._classical, "submit", _noting(it.engine._classical.submit, ways)
+        )
+        await it.engine.set_backend_mode("machine", BackendMode.PAUSED)
+        jobs = [await it.submit() for _ in range(2)]
+        await it.engine.set_backend_mode("machine", BackendMode.ONLINE)
+        assert {(await it.final(job)).job.state for job in jobs} == {"completed"}
+        assert ways.count(["prepare"]) == 2
+
+
+def _noting(submit: Callable[[Task], None], ways: list[list[str]]) -> Callable[[Task], None]:
+    def noted(task: Task) -> None:
+        ways.append(task.head["stages"])
+        submit(task)
+
+    return noted
 
 
 async def test_quantum_time_is_measured_and_charged(house: Make) -> None:

@@ -14,9 +14,12 @@ import pytest
 
 from engine.house import House, scripted, wait_gone
 from qdwell.clock import ManualClock
+from qdwell.core.events import JobExecuted, JobPostprocessed
 from qdwell.core.job import TRIES_MAX
 from qdwell.engine import actions
+from qdwell.engine.inbox import Item
 from qdwell.engine.pools import TaskState
+from qdwell.engine.runs import Findings
 
 Make = Callable[..., House]
 LONG = 60_000  # ms; a run that takes this long never ends within a test
@@ -130,6 +133,27 @@ async def test_cancel_in_the_qpu(house: Make, *, repeatable: bool) -> None:
         await it.reaches(following, "executing")
         # A model's process is killed; a real device is asked to stop, and keeps its process.
         assert (await it.machine_pid() == before) is not repeatable
+
+
+async def test_reports_of_a_cancelled_job_leave_nothing(house: Make) -> None:
+    """What a worker says after the cancel is dropped, noted, and nothing of it is stored (J5)."""
+    async with house(scripted(run_ms=LONG)) as it:
+        job = await it.submit(private=True)
+        live = await it.reaches(job, "executing")
+        await it.engine.cancel_job(it.crn, job.id)
+        found = Findings(
+            results={job.id: b"{}"},
+            raw={job.id: b"raw"},
+            interim=[(job.id, 0, b"{}")],
+            logs={job.id: "late\n"},
+        )
+        for report in (JobExecuted, JobPostprocessed):
+            it.engine._inbox.post(Item(it.clock.now(), report(job.id, live.attempt), found))
+        await it.engine._loop.turned.wait()
+        assert it.store.read_result(it.crn, job.id) is None
+        assert it.store.interim_results(it.crn, job.id) == []
+        assert it.store.logs(it.crn, job.id) is None
+        assert any("came late" in line for line in it.story(job.id))
 
 
 async def test_ran_too_long(house: Make) -> None:
@@ -263,7 +287,7 @@ asyncio.run(main())
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": tests},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path])},
         text=True,
     )
     assert process.stdout is not None

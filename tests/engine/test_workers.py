@@ -152,6 +152,25 @@ async def test_a_classical_stage_has_an_end(house: Make, monkeypatch: pytest.Mon
         assert (await it.final(await it.submit())).job.state == "completed"
 
 
+async def test_the_last_words_of_a_killed_worker_do_not_count(house: Make) -> None:
+    """Between the kill and the death of a worker nothing it says is heard, and it gets no work."""
+    async with house(scripted(run_ms=60_000)) as it:
+        job = await it.submit()
+        await it.reaches(job, "executing")
+        task = it.engine._actions.runs[job.id].task
+        assert task is not None
+        heard: list[Frame] = []
+        task.on_frame = heard.append
+        stopped = asyncio.Event()
+        task.on_stopped = stopped.set
+        pool = it.engine._stations["machine"].pool
+        pool.stop(task)
+        (place,) = pool._places
+        pool._heard(place, Frame({"op": "done"}, (b"",)))
+        assert (heard, place.task, stopped.is_set()) == ([], task, False)
+        await asyncio.wait_for(stopped.wait(), 10)
+
+
 async def test_a_device_that_does_not_start_is_offline(
     tmp_path: Path, fork_server: ForkServer
 ) -> None:

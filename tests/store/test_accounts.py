@@ -8,7 +8,7 @@ import pytest
 
 from qdwell.config import Plan
 from qdwell.errors import AccountExists, UnknownAccount, UnknownPlan
-from qdwell.store import Store, accounts, new_token
+from qdwell.store import Store, accounts
 
 NOW = 1_767_225_600_000
 
@@ -55,7 +55,7 @@ def test_more_tokens_leave_the_older_ones_good(store: Store) -> None:
     assert second.instance_crn == first.instance_crn
 
 
-@pytest.mark.parametrize("token", ["", "x", new_token(), "é", "0" * 64])
+@pytest.mark.parametrize("token", ["", "x", "A" * 43, "é", "0" * 64])
 def test_a_wrong_token_is_nobodys(store: Store, token: str) -> None:
     """E1."""
     accounts.create_account(store, "lab", "default", NOW)

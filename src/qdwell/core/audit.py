@@ -105,11 +105,11 @@ class Auditor:
             if job.final and (job.id, job.attempt) in self._confirmed:
                 del self._qpu[backend]
         self._answered(events, decisions)
-        self._advance(now)
+        require(self._now <= now, "C8", "a decision of", self._now, "was made at", now)
         self._bills_add_up()
 
     def _advance(self, at: int) -> None:
-        """Decisions come in the order of their instants, none from the future (C8)."""
+        """Decisions come in the order of their instants (C8)."""
         require(at >= self._now, "C8", f"a decision of {at} came after one of {self._now}")
         self._now = at
 

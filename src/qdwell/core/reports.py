@@ -108,10 +108,11 @@ def _failed(turn: Turn, job: Job, event: JobFailed) -> None:
     quantum_ms = job.quantum_ms
     if job.state is JobState.EXECUTING:
         simulator = turn.state.machines[job.backend].simulator
-        quantum_ms = 0 if event.system or simulator else turn.in_qpu_ms(job)
+        quantum_ms = 0 if simulator else turn.in_qpu_ms(job)
         turn.leave_qpu(job, quantum_ms, charged=not event.system)
     elif event.system:
         turn.refund(job)
+    if event.system:
         quantum_ms = 0
     turn.finish_job(
         job,

@@ -235,7 +235,7 @@ class Engine:
         item = Item(now, CreateGroup(group), group_user=(group.id, new.user_id))
         refuse = await self._decided(item)
         if refuse is not None:
-            raise refusals.of_backend(refuse, group.backend)
+            raise refusals.of_group(refuse, group.backend, self.usage_ms(new.instance))
         return self._memory.groups.get(group.id, group)
 
     async def cancel_job(self, instance: str, job_id: str) -> None:

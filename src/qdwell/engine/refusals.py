@@ -36,13 +36,13 @@ def of_job(store: Store, refuse: Refuse, job: Job, used_ms: int) -> RequestError
             return LimitAboveMaxTtl((refuse.asked or 0) // 1000, (refuse.limit or 0) // 1000)
         case Refusal.PENDING_LIMIT:
             return PendingLimit(refuse.limit or 0)
-        case Refusal.SPEND_LIMIT:
-            return SpendLimitReached(used_ms // 1000, (refuse.limit or 0) // 1000)
-    return of_backend(refuse, job.backend)
+    return of_group(refuse, job.backend, used_ms)
 
 
-def of_backend(refuse: Refuse, backend: str) -> RequestError:
-    """Why a request about a backend was refused."""
+def of_group(refuse: Refuse, backend: str, used_ms: int) -> RequestError:
+    """Why a session or batch was not opened; a submission may be refused for the same reasons."""
+    if refuse.refusal is Refusal.SPEND_LIMIT:
+        return SpendLimitReached(used_ms // 1000, (refuse.limit or 0) // 1000)
     if refuse.refusal is Refusal.BACKEND_OFFLINE:
         return BackendOffline(backend)
     if refuse.refusal is Refusal.NO_GROUP_ON_SIMULATOR:

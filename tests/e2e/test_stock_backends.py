@@ -1,0 +1,57 @@
+"""What the stock client makes of the machines, and of a user who does not want to wait."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+from qiskit.providers.exceptions import QiskitBackendNotFoundError
+from qiskit_ibm_runtime import QiskitRuntimeService, SamplerV2
+from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobTimeoutError
+
+from e2e.conftest import MACHINE, bell, options
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.xdist_group("e2e"),
+]
+
+
+def test_every_backend_says_how_many_qubits_it_has(service: QiskitRuntimeService) -> None:
+    """The client takes the number of physical qubits from the list alone (wire-protocol 5.1)."""
+    backends = service.backends()
+    assert len(backends) > 1
+    for backend in backends:
+        assert backend.physical_qubits == backend.num_qubits
+
+
+def test_a_backend_is_not_found_under_a_calibration_that_it_does_not_have(
+    service: QiskitRuntimeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or its user would take today's numbers for those that were asked for."""
+    with (
+        caplog.at_level(logging.WARNING, logger="qiskit_ibm_runtime"),
+        pytest.raises(QiskitBackendNotFoundError),
+    ):
+        service.backend(MACHINE, calibration_id="of-last-week")
+    assert "of-last-week" in caplog.text
+    backend = service.backend(MACHINE)
+    sent = {"pubs": [(bell(backend), None, 10)], "options": {}, "version": 2}
+    with pytest.raises(IBMRuntimeError, match="calibration_id"):
+        service._run("sampler", sent, options(backend), calibration_id="of-last-week")
+
+
+def test_a_user_who_waits_no_longer_is_let_go(service: QiskitRuntimeService) -> None:
+    """The client looks at its timeout between two answers, so none is held for long."""
+    backend = service.backend("slow_machine")
+    job = SamplerV2(mode=backend).run([bell(backend)])
+    began = time.monotonic()
+    try:
+        with pytest.raises(RuntimeJobTimeoutError):
+            job.result(timeout=0.1)
+        assert time.monotonic() - began < 5
+    finally:
+        job.cancel()
