@@ -19,9 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -145,6 +143,8 @@ def from_env_file(path: Path) -> Account:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise AccountNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+    import shlex
+
     values = {}
     for line in text.splitlines():
         name, equals, value = line.removeprefix("export ").partition("=")
@@ -219,6 +219,8 @@ def delete(name: str | None = None, *, filename: str | None = None) -> bool:
 
 def _write(path: Path, accounts: Mapping[str, Account]) -> None:
     """Replace the file whole; nobody but its owner can read it at any moment."""
+    import tempfile
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:

@@ -5,7 +5,6 @@ Rich is used if it is there; without it a terminal gets plain text. Nothing is s
 
 from __future__ import annotations
 
-import html
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ REFRESH_MS = 500
 
 def table(title: str, rows: Mapping[str, object]) -> str:
     """A small table for a notebook; rows without a value are left out."""
+    import html
+
     lines = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
         f"<td style='text-align:left'>{html.escape(str(value))}</td></tr>"
@@ -104,6 +105,7 @@ def _in_notebook() -> bool:
 
 
 def _notebook_line() -> tuple[Callable[[str], None], Callable[[], None]]:
+    import html
     import importlib
 
     shown = importlib.import_module("IPython.display")

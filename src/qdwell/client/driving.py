@@ -13,7 +13,6 @@ No operation touches a socket or a clock's sleep. Two drivers, twenty lines each
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -63,6 +62,8 @@ def run(operation: Operation[T], link: Link) -> T:
 
 async def run_async(operation: Operation[T], link: Link) -> T:
     """Run an operation from a coroutine, and return its result."""
+    import asyncio  # here, because who only blocks never needs it
+
     loop = asyncio.get_running_loop()
     try:
         step = next(operation)

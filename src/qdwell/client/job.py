@@ -389,10 +389,11 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         return document
 
     def _learn(self, document: Mapping[str, Any]) -> None:
-        if self._status in FINAL:
-            return
+        status = status_of(document["state"])
+        if self._status in FINAL and status not in FINAL:
+            return  # an answer from before the end, which came late
         self._document = {key: value for key, value in document.items() if key != "params"}
-        self._status = status_of(document["state"])
+        self._status = status
         self._session_id = document.get("session_id", self._session_id)
         self._program_id = document.get("program", {}).get("id", self._program_id)
         self._backend_name = document.get("backend", self._backend_name)

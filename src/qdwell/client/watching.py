@@ -12,7 +12,6 @@ A server without that route is asked for its pending jobs at intervals instead.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -112,6 +111,8 @@ class Watcher:
 
     async def wait_async(self, hold: Hold, helper: Executor) -> frozenset[str]:
         """The same for coroutines; `helper` sends what must be asked."""
+        import asyncio  # here, because who only blocks never needs it
+
         loop = asyncio.get_running_loop()
         ended: set[str] = set()
         woken = asyncio.Event()
