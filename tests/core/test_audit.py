@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.world import World
+from core.world import BACKEND, World
 from qdwell.core.audit import Auditor
 from qdwell.core.decisions import (
     Decision,
@@ -271,7 +271,8 @@ def test_a_refund_takes_the_bill_back() -> None:
 
 
 def test_nothing_held_may_begin_again_within_the_millisecond() -> None:
-    hear(OPENED, replace(CHARGE, end=3, charged=False), OPENED, CHARGE)
+    heard = hear(OPENED, replace(CHARGE, end=3, charged=False), OPENED, CHARGE)
+    assert heard.usage_ms("A", 20) == 6
 
 
 def test_a_simulators_lanes_and_runs_are_not_counted() -> None:
@@ -279,6 +280,7 @@ def test_a_simulators_lanes_and_runs_are_not_counted() -> None:
     ahead = [other(each, "l", seq=9) for each in (NEW, RUN)]
     heard = auditor(lanes=1, simulator=True)
     hear(*ahead, *WHOLE[:4], *second, to=heard)
+    assert {each.state.value for each in heard.jobs.values()} == {"preparing", "executing"}
 
 
 def test_the_memory_of_the_scheduler_is_compared() -> None:
