@@ -176,3 +176,19 @@ def test_q8_shares_of_accounts_come_before_those_of_instances() -> None:
     # At 25 s: A has used 10 of 200, B 15 of 400; B1's own 15 of 100 does not matter between them.
     starts = {name: world.row(f"of {name}").running for name in ("A1", "A2", "B1")}
     assert starts == {"B1": 25, "A2": 26, "A1": 27}
+
+
+def test_i9_usage_that_leaves_the_window_puts_the_spend_limit_off() -> None:
+    window = 100_000
+    old = PutCharge("old:0", "A", BACKEND, Held.JOB, "old", None, 5000 - window, 15_000 - window)
+    world = World(settings=Settings(window_ms=window), charges=[old])
+    world.instance("A", spend_limit=20)
+    world.resume()
+    world.session("S", "A", interactive=60)
+    world.submit("A1", "S", (1, 50, 1), 0)
+    world.submit("A2", "S", (1, 1, 1), 0)
+    world.run(until=30)
+    # 10 s were there; from 5 s to 15 s as much leaves as comes, so 20 s are reached at 20 s.
+    assert world.group("S", 19.999).state is GroupState.ACTIVE
+    assert world.group("S", 20).state is GroupState.PENDING_CLOSED
+    assert world.job("A2").finished_at == 20_000
