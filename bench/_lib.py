@@ -44,8 +44,8 @@ def interleaved(
     `inner` calls make one sample (its time is divided by it): for things too quick to time alone.
     """
     times: dict[str, list[float]] = {name: [] for name in ways}
+    gc.collect()  # once: a collection in each round would empty the processor's caches for all
     for round_number in range(warm + samples):
-        gc.collect()
         for name, way in ways.items():
             began = time.perf_counter_ns()
             for _ in range(inner):

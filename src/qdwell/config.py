@@ -37,7 +37,7 @@ class Server:
         64, "Deepest nesting of a JSON body; deeper ones only serve to exhaust us.", least=8
     )
     status_hold_ms: int = setting(
-        2_000,
+        500,
         "Longest hold of a status request that is about to change; 0 always answers at once.",
         least=0,
         most=2_000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qdwell.api.hold import LOOP_GAP_MS, LOOP_MS, REMEMBERED, YOUNG_MS, LastAnswers, hold_ms
+from qdwell.api.hold import LOOP_GAP_MS, REMEMBERED, YOUNG_MS, LastAnswers, hold_ms
 from qdwell.core.job import FINAL, RUNNING, Job, JobState
 
 CREATED = 1_000_000
@@ -30,15 +30,24 @@ def test_an_older_job_that_is_asked_for_once_is_answered_at_once() -> None:
     assert hold_ms(job(JobState.EXECUTING), CREATED + YOUNG_MS, None, ANY) == 0
 
 
-def test_an_older_job_that_is_asked_for_in_a_loop_is_held_a_little() -> None:
+def test_an_older_job_that_is_asked_for_at_the_clients_pace_is_held_up_to_the_bound() -> None:
+    now, executing = CREATED + 60_000, job(JobState.EXECUTING)
+    nearest, farthest = LOOP_GAP_MS
+    assert hold_ms(executing, now, now - nearest, ANY) == ANY
+    assert hold_ms(executing, now, now - farthest, ANY) == ANY
+    assert hold_ms(executing, now, now - farthest - 1, ANY) == 0
+
+
+def test_a_question_right_behind_the_last_answer_is_not_the_clients_loop() -> None:
     now = CREATED + 60_000
-    assert hold_ms(job(JobState.EXECUTING), now, now - LOOP_GAP_MS, ANY) == LOOP_MS
-    assert hold_ms(job(JobState.EXECUTING), now, now - LOOP_GAP_MS - 1, ANY) == 0
+    assert hold_ms(job(JobState.EXECUTING), now, now - LOOP_GAP_MS[0] + 1, ANY) == 0
 
 
 def test_the_operators_bound_is_kept_and_zero_switches_holding_off() -> None:
-    assert hold_ms(job(JobState.EXECUTING), CREATED, CREATED, 300) == 300
-    assert hold_ms(job(JobState.EXECUTING), CREATED, CREATED, 0) == 0
+    asked = CREATED - LOOP_GAP_MS[0]
+    assert hold_ms(job(JobState.EXECUTING), CREATED, asked, 400) == 400
+    assert hold_ms(job(JobState.EXECUTING), CREATED, None, 100) == 100
+    assert hold_ms(job(JobState.EXECUTING), CREATED, asked, 0) == 0
 
 
 def test_last_answers_are_kept_for_the_newest_jobs_that_go_on() -> None:

@@ -256,6 +256,15 @@ async def test_lists_are_filtered_and_counted_exactly(user: User) -> None:
         assert (await listed(user, f"?{silent}"))[1] == 4
 
 
+async def test_the_stock_client_is_told_when_it_has_skipped_everything(user: User) -> None:
+    """It asks until it has `count - skip` jobs, which past the end is less than none."""
+    await user.finished(await user.submit())
+    stock = as_if(user, X_Qx_Client_Application="qiskit-version-2/qiskit_ibm_runtime-0.51.0/qiskit")
+    assert await listed(stock, "?offset=1") == ([], 1)
+    assert await listed(stock, "?offset=5") == ([], 5)
+    assert await listed(user, "?offset=5") == ([], 1)
+
+
 @pytest.mark.parametrize(
     "query", ["sort=up", "pending=maybe", "created_after=now", "tags=ab", "tag=abc", "limits=3"]
 )

@@ -171,7 +171,8 @@ class Dice(RuleBasedStateMachine):
     @rule(number=st.integers(0, 200))
     def repeat_a_report(self, number: int) -> None:
         report = self.world.reports[number % len(self.world.reports)]
-        if self.world.stages.get(report.job) != report and report.job not in self.world.asked:  # type: ignore[union-attr]
+        job = getattr(report, "job", "")
+        if self.world.stages.get(job) != report and job not in self.world.asked:
             self.tell(report)
 
     # ---- time ------------------------------------------------------------------------------------

@@ -120,11 +120,8 @@ def test_the_words_that_users_see() -> None:
     words = {state: jobs.SERVER_WORDS[state] for state in JobState}
     assert words[JobState.QUEUED] == "Queued"
     assert {words[state] for state in jobs.RUNNING} == {"Running"}
-    assert [words[state] for state in ("completed", "failed", "cancelled")] == [  # type: ignore[index]
-        "Completed",
-        "Failed",
-        "Cancelled",
-    ]
+    final = [words[JobState(each)] for each in ("completed", "failed", "cancelled")]
+    assert final == ["Completed", "Failed", "Cancelled"]
     assert [groups.REPORTED[state] for state in GroupState] == [
         "open",
         "active",

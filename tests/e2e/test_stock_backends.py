@@ -1,9 +1,10 @@
-"""What the stock client makes of the machines, and of a user who does not want to wait."""
+"""What the stock client makes of the machines, and what must not keep its user waiting."""
 
 from __future__ import annotations
 
 import logging
 import time
+import uuid
 
 import pytest
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
@@ -55,3 +56,10 @@ def test_a_user_who_waits_no_longer_is_let_go(service: QiskitRuntimeService) -> 
         assert time.monotonic() - began < 5
     finally:
         job.cancel()
+
+
+def test_skipping_more_jobs_than_there_are_ends(service: QiskitRuntimeService) -> None:
+    """The client counts down to `count - skip`; below none it would ask for ever."""
+    tag = f"skip-{uuid.uuid4().hex[:8]}"
+    assert service.jobs(job_tags=[tag], skip=3) == []
+    assert service.jobs(job_tags=[tag], skip=3, limit=None) == []

@@ -22,7 +22,7 @@ from qdwell.api.auth import Auth
 from qdwell.api.backends import Backends
 from qdwell.api.discovery import Discovery
 from qdwell.api.docs import docs_page
-from qdwell.api.edge import HANDLERS, Edge, reply
+from qdwell.api.edge import HANDLERS, Edge, Hot, reply
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.parts import Parts
 from qdwell.api.push import Push
@@ -54,10 +54,11 @@ class Route:
     takes: type[BaseModel] | None = None
     query: tuple[str, ...] = ()
     section: str = RUNTIME
+    hot: bool = False  #: each step of a session asks it
 
 
 def routes(parts: Parts) -> list[Route]:
-    """All routes; those that are asked most come first, because the router looks in order."""
+    """All routes."""
     jobs, submission = Jobs(parts), Submission(parts)
     sessions, backends = Sessions(parts), Backends(parts)
     usage, discovery, admin = UsageRoutes(parts), Discovery(parts), Admin(parts)
@@ -69,15 +70,15 @@ def routes(parts: Parts) -> list[Route]:
     R = Route  # noqa: N806  so that the table keeps to one line for each route
     # fmt: off
     return [
-        R("GET", f"{BASE}/instances/usage", usage.instance, m.Usage),
-        R("GET", f"{machine}/status", backends.status, m.BackendStatus),
-        R("POST", job, submission.create, m.Accepted, m.JobRequest),
+        R("GET", f"{BASE}/instances/usage", usage.instance, m.Usage, hot=True),
+        R("GET", f"{machine}/status", backends.status, m.BackendStatus, hot=True),
+        R("POST", job, submission.create, m.Accepted, m.JobRequest, hot=True),
         R("GET", f"{one}/outcome", push.outcome, m.Outcome, query=("wait_ms", "result"),
-          section=ADDED),
+          section=ADDED, hot=True),
         R("GET", f"{BASE}/events", push.events, m.EventPage, query=("after", "wait_ms"),
           section=ADDED),
-        R("GET", one, jobs.read, m.JobDocument, query=("exclude_params",)),
-        R("GET", f"{one}/results", jobs.results, blob),
+        R("GET", one, jobs.read, m.JobDocument, query=("exclude_params",), hot=True),
+        R("GET", f"{one}/results", jobs.results, blob, hot=True),
         R("GET", job, jobs.list, m.JobList, query=LIST_QUERY),
         R("DELETE", one, jobs.delete),
         R("POST", f"{one}/cancel", jobs.cancel),
@@ -123,10 +124,12 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
         exception_handlers=HANDLERS,
         redirect_slashes=False,
     )
-    for route in routes(parts):
+    table = routes(parts)
+    for route in table:
         _add(app, route)
+    hot = [Hot(it.method, tuple(it.path.split("/")), it.endpoint) for it in table if it.hot]
     app.add_api_route("/docs", docs_page(app), include_in_schema=False)
-    app.add_middleware(Edge, started_at=clock.now())
+    app.add_middleware(Edge, started_at=clock.now(), hot=hot)
     app.state.parts = parts
     return app
 

@@ -13,6 +13,8 @@ Error bodies have two shapes at once: `errors` and `trace` as the current servic
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -62,11 +64,39 @@ def not_found(message: str, solution: str) -> RequestError:
     return error
 
 
+Endpoint = Callable[..., Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hot:
+    """A route that is asked so often that its way through the framework's layers would show.
+
+    It is the same endpoint as the one that the application has and describes, called directly.
+    """
+
+    method: str
+    segments: tuple[str, ...]  #: of the path; one in braces is a parameter
+    endpoint: Endpoint
+
+    def match(self, method: str, segments: list[str]) -> dict[str, str] | None:
+        """Return the parameters if a request is for this route."""
+        if method != self.method or len(segments) != len(self.segments):
+            return None
+        found: dict[str, str] = {}
+        for wanted, given in zip(self.segments, segments, strict=True):
+            if wanted.startswith("{"):
+                found[wanted[1:-1]] = given
+            elif wanted != given:
+                return None
+        return found if all(found.values()) else None
+
+
 class Edge:
     """The ASGI application around all routes."""
 
-    def __init__(self, app: ASGIApp, started_at: int) -> None:
+    def __init__(self, app: ASGIApp, started_at: int, hot: Sequence[Hot] = ()) -> None:
         self.app = app
+        self._hot = hot
         self._traces = (f"{started_at:x}-{n:x}" for n in itertools.count(1))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,12 +120,27 @@ class Edge:
             await send(message)
 
         try:
-            await self.app(scope, receive, traced)
+            await self._answer(scope, receive, traced)
         except Exception as error:
             log.exception("request failed", trace=trace, path=scope["path"])
             if begun:
                 raise
             await error_response(trace, unexpected(error, trace))(scope, receive, traced)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        segments = scope["path"].split("/")
+        for route in self._hot:
+            parameters = route.match(scope["method"], segments)
+            if parameters is None:
+                continue
+            request = Request(scope, receive)
+            try:
+                response = await route.endpoint(request, **parameters)
+            except QdwellError as error:
+                response = await on_request_error(request, error)
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
 
 
 def unexpected(error: Exception, trace: str) -> RequestError:

@@ -8,9 +8,11 @@ and it must not hang when nothing is about to change. The rule:
 * a job that is final, or waits behind others for its turn, is answered at once;
 * a *young* job, accepted a moment ago and already at work, is held until it is no longer young: a
   small job ends within that time, so the very first question is answered with the end;
-* a job at work whose state is asked for *in a loop* is held a little longer each time: whoever
-  asked a moment ago asks again anyway, so nothing is lost by answering at the moment of the change;
-* everything else is answered at once.
+* a job at work whose state is asked for *in a loop*, at the pace of the stock client's own loop, is
+  held up to the operator's bound: whoever asks at that pace asks again anyway, so nothing is lost
+  by answering at the moment of the change;
+* everything else is answered at once, also a question right behind the last answer: that is a
+  user's `job.status()` and not the loop.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from collections import OrderedDict
 
 from qdwell.core.job import Job, JobState
 
-YOUNG_MS = 1_000  # a session iteration of a small problem ends well within a second
-LOOP_MS = 2_000  # bounds how old a progress display can get
-LOOP_GAP_MS = 700  # the stock client asks again after 100 or 500 ms
+YOUNG_MS = 300  # a session iteration of a small problem ends well within
+LOOP_GAP_MS = (70, 700)  # the stock client asks again after 100 or 500 ms
 REMEMBERED = 10_000  # jobs whose last answer is remembered
 
 
@@ -37,8 +38,8 @@ def hold_ms(job: Job, now: int, answered_at: int | None, bound_ms: int) -> int:
     if job.final or job.state is JobState.QUEUED:
         return 0
     young = max(0, job.created + YOUNG_MS - now)
-    looped = answered_at is not None and now - answered_at <= LOOP_GAP_MS
-    return min(bound_ms, max(young, LOOP_MS if looped else 0))
+    looped = answered_at is not None and LOOP_GAP_MS[0] <= now - answered_at <= LOOP_GAP_MS[1]
+    return min(bound_ms, bound_ms if looped else young)
 
 
 class LastAnswers:

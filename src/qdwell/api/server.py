@@ -127,6 +127,7 @@ async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]
                     loop="uvloop",
                     ws="none",
                     lifespan="off",
+                    proxy_headers=False,  # nothing here asks where a request came from
                     log_config=None,
                     access_log=False,
                     server_header=False,

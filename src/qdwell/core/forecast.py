@@ -15,7 +15,7 @@ from itertools import islice
 
 from qdwell.core.decisions import PutJob
 from qdwell.core.events import Event, PutBackend, PutInstance, ServiceResumed
-from qdwell.core.job import Job, JobState
+from qdwell.core.job import FINAL, Job, JobState
 from qdwell.core.reasons import why_waiting
 from qdwell.core.replay import Phases, Replay
 from qdwell.core.scheduler import Scheduler
@@ -89,18 +89,22 @@ def _simulate(
     """Run a copy until enough jobs have started; return starts in order, and ends."""
     starts: dict[str, int] = {}
     ends: dict[str, int] = {}
+    waiting: set[str] = set()  # started, and not yet on the QPU
     replay = Replay(_copy(state, machine, jobs, now), expected, now)
     replay.resume()
-    while len(starts) < starts_max and replay.next_at() is not None:
+    while (len(starts) < starts_max or waiting) and replay.next_at() is not None:
         for decision in replay.step():
-            if not isinstance(decision, PutJob) or decision.was is decision.job.state:
+            if not isinstance(decision, PutJob):
                 continue
             job = decision.job
-            if job.state is JobState.PREPARING and job.running_at is not None:
-                starts.setdefault(job.id, job.running_at)
-                ends[job.id] = job.running_at + expected(job).qpu_ms
-            elif job.state is JobState.EXECUTING and job.id in starts:
-                ends[job.id] = decision.at + expected(job).qpu_ms
+            if decision.was is JobState.QUEUED and job.running and len(starts) < starts_max:
+                starts[job.id] = decision.at
+                waiting.add(job.id)
+            elif job.id in waiting and job.state in (JobState.EXECUTING, *FINAL):
+                ends[job.id] = decision.at
+                if job.state is JobState.EXECUTING:
+                    ends[job.id] += expected(job).qpu_ms
+                waiting.remove(job.id)
     return starts, ends
 
 

@@ -140,8 +140,7 @@ def strike(turn: Turn, timer: Timer, subject: str) -> None:
     if timer is Timer.JOB_LIMIT:
         turn.ran_too_long(state.jobs[subject])
     elif timer is Timer.SPEND:
-        for group_id in list(state.instances[subject].groups):
-            _end_in_failure(turn, state.groups[group_id], Ending.USAGE_LIMIT, _USAGE_REASON)
+        _spent(turn, subject)
     elif timer is Timer.HOLD:
         turn.dirty.update(dict.fromkeys(state.machines))
         turn.touched[subject] = None
@@ -160,6 +159,16 @@ def strike(turn: Turn, timer: Timer, subject: str) -> None:
 def _end_in_failure(turn: Turn, group: Group, ending: Ending, reason: str) -> None:
     if group.state is not GroupState.PENDING_CLOSED:
         turn.end_group(group, ending, JobState.FAILED, CODE_SESSION_CLOSED, reason)
+
+
+def _spent(turn: Turn, instance_id: str) -> None:
+    """The spend limit is reached (I9), unless usage has left the window meanwhile: then later."""
+    instance = turn.state.instances[instance_id]
+    turn.touched[instance_id] = None
+    assert instance.spend_limit_ms is not None
+    if turn.state.usage_ms(instance_id, turn.now) >= instance.spend_limit_ms:
+        for group_id in list(instance.groups):
+            _end_in_failure(turn, turn.state.groups[group_id], Ending.USAGE_LIMIT, _USAGE_REASON)
 
 
 def _use_up_window(turn: Turn, group: Group) -> None:
