@@ -27,10 +27,10 @@ def why_waiting(state: State, job: Job, now: int) -> str | None:
         return f"a session has {machine.name} to itself"
     if live is not None and not own and job.group is not None:
         return f"a batch is active on {machine.name}, and only one group at a time can be"
-    return _behind(state, machine, job, live if own else None)
+    return _behind(machine, job, live if own else None)
 
 
-def _behind(state: State, machine: Machine, job: Job, own: Group | None) -> str:
+def _behind(machine: Machine, job: Job, own: Group | None) -> str:
     """Why it waits though its kind of job may start."""
     if own is not None and own.state is not GroupState.ACTIVE:
         return "its session has used up its active time, and waits for its running jobs"

@@ -205,7 +205,7 @@ class LocalPool:
             worker = await Worker.start(
                 self.server,
                 self.role,
-                lambda _worker, frame: self._heard(place, frame),
+                lambda worker, frame: self._heard(place, worker, frame),
                 lambda worker: self._lost(place, worker),
             )
         except (WorkerLost, OSError) as error:
@@ -213,7 +213,8 @@ class LocalPool:
             self._retry(place, str(error))
             return
         place.starting = False
-        place.worker = worker
+        if not worker.ended.is_set():
+            place.worker = worker
         if self._closed:
             worker.kill()
 
@@ -224,8 +225,9 @@ class LocalPool:
                 place.doomed = True
                 place.worker.kill()
 
-    def _heard(self, place: _Place, frame: Frame) -> None:
+    def _heard(self, place: _Place, worker: Worker, frame: Frame) -> None:
         if frame.op == "ready":
+            place.worker = worker  # its first word may be quicker than the end of its fork
             place.ready, place.failures = True, 0
             self.role = {**self.role, "describe": False}  # once is enough
             self.on_ready(frame)
