@@ -82,15 +82,13 @@ def _beside_stock(settings: dict[str, str], backend: Any, pub: Any) -> list[bool
     met = []
     for _ in range(2):
         # One machine, one session at a time: so they take turns of a whole round each.
-        times["stock client"] = interleaved(
-            {"stock client": lambda: stock_sampler.run([pub], shots=BELL_SHOTS).result()}
-        )["stock client"]
+        times["stock client"] = interleaved({"stock client": _job(stock_sampler, pub)})[
+            "stock client"
+        ]
         stock.close()
         with Session(backend=backend) as session:
             sampler = SamplerV2(mode=session)
-            times["our client"] = interleaved(
-                {"our client": lambda: sampler.run([pub], shots=BELL_SHOTS).result()}
-            )["our client"]
+            times["our client"] = interleaved({"our client": _job(sampler, pub)})["our client"]
         title = "Bell iteration, stock client / our client, same server"
         met.append(
             print_ratio(title, times["stock client"], times["our client"], 1.5, at_least=True)
@@ -99,6 +97,10 @@ def _beside_stock(settings: dict[str, str], backend: Any, pub: Any) -> list[bool
         stock_sampler = seeded(StockSampler(mode=stock))
     stock.close()
     return met
+
+
+def _job(sampler: Any, pub: Any) -> Callable[[], object]:
+    return lambda: sampler.run([pub], shots=BELL_SHOTS).result()
 
 
 def _twice(

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     )
     from qdwell.client.job import RuntimeJob
     from qdwell.client.options import Options, RuntimeOptions
-    from qdwell.client.primitives import Estimator, EstimatorV2, Sampler, SamplerV2
+    from qdwell.client.primitives import EstimatorV2, SamplerV2
+    from qdwell.client.primitives_v1 import Estimator, Sampler
     from qdwell.client.service import QiskitRuntimeService
     from qdwell.client.session import Batch, Session
 
@@ -71,13 +72,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Backend": "backend",
     "Batch": "session",
-    "Estimator": "primitives",
+    "Estimator": "primitives_v1",
     "EstimatorV2": "primitives",
     "Options": "options",
     "QiskitRuntimeService": "service",
     "RuntimeJob": "job",
     "RuntimeOptions": "options",
-    "Sampler": "primitives",
+    "Sampler": "primitives_v1",
     "SamplerV2": "primitives",
     "Session": "session",
 }

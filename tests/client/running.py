@@ -1,4 +1,4 @@
-"""A real server process for tests of the client; it can be stopped and started again on its port."""
+"""A real server process for tests of the client; it can be restarted on its port."""
 
 from __future__ import annotations
 

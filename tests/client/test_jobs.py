@@ -69,11 +69,13 @@ def test_the_states_of_a_job(quick: Backend, bell: QuantumCircuit) -> None:
     assert job.status().value == JobStatus.DONE.value
     assert job.done()
     assert job.in_final_state()
-    assert not (job.running() or job.cancelled() or job.errored())
+    assert [job.running(), job.cancelled(), job.errored()] == [False] * 3
     assert job.error_message() is None
 
 
-def test_a_timeout_leaves_the_job_alone(service: QiskitRuntimeService, bell: QuantumCircuit) -> None:
+def test_a_timeout_leaves_the_job_alone(
+    service: QiskitRuntimeService, bell: QuantumCircuit
+) -> None:
     job = SamplerV2(mode=service.backend("slow_machine")).run([bell])
     with pytest.raises(RuntimeJobTimeoutError, match="it goes on"):
         job.result(timeout=0.2)
@@ -194,9 +196,7 @@ def test_a_private_result_is_there_once(
     assert job.result()[0].data.meas.num_shots == 3  # what was read stays with its reader
 
 
-def test_anothers_job_is_unknown(
-    running: Running, quick: Backend, bell: QuantumCircuit
-) -> None:
+def test_anothers_job_is_unknown(running: Running, quick: Backend, bell: QuantumCircuit) -> None:
     job = SamplerV2(mode=quick).run([bell])
     with running.account("stranger") as stranger, pytest.raises(RuntimeJobNotFound):
         stranger.job(job.job_id())

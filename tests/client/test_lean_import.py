@@ -37,7 +37,9 @@ def test_the_package_alone_brings_nothing_at_all() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    code = "import qdwell; print([n for n in qdwell.__all__ if not hasattr(qdwell, n)], dir(qdwell))"
+    code = (
+        "import qdwell; print([n for n in qdwell.__all__ if not hasattr(qdwell, n)], dir(qdwell))"
+    )
     missing, _, listed = printed(code)[0].partition("]")
     assert missing == "["
     assert "QiskitRuntimeService" in listed

@@ -1,4 +1,4 @@
-"""Options: names are known, values of the V1 interface are checked, and only what is set is sent."""
+"""Options: names are known, values of V1 are checked, and only what is set is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qdwell.client.options import (
     options_v2,
     program_options,
 )
-from qdwell.client.primitives import merged_v1
+from qdwell.client.primitives_v1 import merged_v1
 
 
 def test_only_what_is_set_is_sent() -> None:

@@ -117,7 +117,8 @@ def test_what_is_shown(machine: Backend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("2h 30m 40s", 9040), ("1d", 86_400), ("90s", 90), ("2h30m", 9000), (7, 7)]
+    ("text", "seconds"),
+    [("2h 30m 40s", 9040), ("1d", 86_400), ("90s", 90), ("2h30m", 9000), (7, 7)],
 )
 def test_times_are_read(text: str | int, seconds: int) -> None:
     assert seconds_of(text) == seconds

@@ -1,4 +1,4 @@
-"""The surroundings of the seed documents' examples: a server, and an account that is found by itself."""
+"""The surroundings of the seeds' examples: a server, and an account that is found by itself."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_the_constructor() -> None:
         assert session.service is service
     for wrong in ("soon", "2 years", -1, 1.5):
         with pytest.raises(ValueError, match="max_time"):
-            Session(service=service, backend="ideal_machine", max_time=wrong)  # type: ignore[arg-type]
+            Session(service, "ideal_machine", wrong)  # type: ignore[arg-type]
     with pytest.raises(RequestsApiError, match="28800"):
         Session(service=service, backend="ideal_machine", max_time="8h 1s")
 

@@ -6,28 +6,26 @@ server holds back until the job has ended: state and result come in one answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from qiskit.primitives import BasePrimitiveJob
 
 from qdwell.client import display, driving
 from qdwell.client.errors import (
     IBMInputValueError,
-    IBMRuntimeError,
     RequestsApiError,
     RuntimeInvalidStateError,
     RuntimeJobFailureError,
     RuntimeJobMaxTimeoutError,
-    RuntimeJobNotFound,
     RuntimeJobTimeoutError,
 )
+from qdwell.client.job_facts import KnownJob, of_job
 from qdwell.client.link import HELD_MS, outcome_of, outcome_request
 from qdwell.client.streaming import Stream
 from qdwell.client.transport import Request, path_of
 from qdwell.client.values import dumps, from_wire
-from qdwell.client.words import CODE_RAN_TOO_LONG, FINAL, QueueInfo, Status, status_of
+from qdwell.client.words import CODE_RAN_TOO_LONG, FINAL, Status, status_of
 from qdwell.clock import stopwatch_ns
 
 if TYPE_CHECKING:
@@ -35,13 +33,11 @@ if TYPE_CHECKING:
     from qdwell.client.driving import Operation
     from qdwell.client.service import QiskitRuntimeService
 
-T = TypeVar("T")
-
 Decoder = Callable[[Any], Any]
 Callback = Callable[[str, Any], None]
 
 
-class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
+class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
     """One job. Made by a primitive's `run`, by `Session.run`, or by `service.job(id)`.
 
     Args:
@@ -100,33 +96,6 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
     def tags(self) -> list[str]:
         """Its tags."""
         return list(self._tags)
-
-    @property
-    def creation_date(self) -> datetime:
-        """When it was accepted, in local time."""
-        if "created" not in self._document:
-            self._run(self._read())
-        return datetime.fromisoformat(self._document["created"]).astimezone()
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """What it was given; empty for a private job."""
-        document = self._run(self._read(params=True))
-        inputs: dict[str, Any] = from_wire(document.get("params") or {})
-        return inputs
-
-    @property
-    def usage_estimation(self) -> dict[str, Any]:
-        """Estimated quantum time in seconds (J35)."""
-        self._run(self._read())
-        return {"quantum_seconds": self._document.get("estimated_running_time_seconds")}
-
-    @property
-    def private(self) -> bool:
-        """Whether its inputs are erased and its result can be read once (J29)."""
-        if not self._document:
-            self._run(self._read())
-        return bool(self._document.get("private"))
 
     def backend(self) -> Backend:
         """Its backend."""
@@ -248,7 +217,7 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         try:
             response = yield outcome_request(self.job_id(), 0)
         except RequestsApiError as error:
-            raise _of_job(error, self.job_id()) from error
+            raise of_job(error, self.job_id()) from error
         self._learn_outcome(outcome_of(response))
 
     def _complete(self) -> bool:
@@ -289,46 +258,6 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         if self._stream is not None:
             self._stream.stop()
 
-    # ---- what else is known ---------------------------------------------------------------------
-
-    def metrics(self) -> dict[str, Any]:
-        """Times, usage, counts, and place in the queue (J34)."""
-        return self._run(self._metrics())
-
-    def _metrics(self) -> Operation[dict[str, Any]]:
-        try:
-            response = yield Request("GET", path_of("jobs", self.job_id(), "metrics"))
-        except RequestsApiError as error:
-            raise _of_job(error, self.job_id()) from error
-        metrics: dict[str, Any] = response.json()
-        return metrics
-
-    def usage(self) -> float:
-        """Quantum time in seconds; 0 until it is known."""
-        return float(self.metrics()["usage"]["quantum_seconds"])
-
-    def logs(self) -> str:
-        """Its log; empty before it has ended, and if it has none."""
-        return self._run(self._logs())
-
-    def _logs(self) -> Operation[str]:
-        try:
-            response = yield Request("GET", path_of("jobs", self.job_id(), "logs"))
-        except RequestsApiError as error:
-            if error.status_code == 404:
-                return ""
-            raise
-        return response.body.decode("utf-8")
-
-    def queue_info(self) -> QueueInfo | None:
-        """Its place in the queue, the estimates, and why it waits; None if it does not wait."""
-        return QueueInfo.of(self.metrics())
-
-    def queue_position(self, refresh: bool = True) -> int | None:
-        """Its place in the queue, 1 is next; None if it does not wait."""
-        info = self.queue_info() if refresh else None
-        return info.position if info is not None else None
-
     # ---- what can be done with it ---------------------------------------------------------------
 
     def cancel(self) -> None:
@@ -347,7 +276,7 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         except RequestsApiError as error:
             if error.status_code == 409:
                 raise RuntimeInvalidStateError(error.message) from error
-            raise _of_job(error, self.job_id()) from error
+            raise of_job(error, self.job_id()) from error
         self._status = Status.CANCELLED  # J23: it is final at once, so nothing is asked again
         self._document.setdefault("state", {}).update(
             {"reason": "Job was cancelled.", "reason_code": 5202}
@@ -370,23 +299,6 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         yield from self._read()
 
     # ---- inside ---------------------------------------------------------------------------------
-
-    def _run(self, operation: Operation[T]) -> T:
-        return driving.run(operation, self._link)
-
-    def _read(self, *, params: bool = False) -> Operation[dict[str, Any]]:
-        """Read the job, at once; with its inputs on request."""
-        # The plain address is the stock client's: the server holds its answer. Not this one.
-        path, query = path_of("jobs", self.job_id(), "outcome"), (("result", "false"),)
-        if params:
-            path, query = path_of("jobs", self.job_id()), (("exclude_params", "false"),)
-        try:
-            response = yield Request("GET", path, query=query)
-        except RequestsApiError as error:
-            raise _of_job(error, self.job_id()) from error
-        document: dict[str, Any] = response.json()
-        self._learn(document if params else document["job"])
-        return document
 
     def _learn(self, document: Mapping[str, Any]) -> None:
         status = status_of(document["state"])
@@ -423,10 +335,24 @@ class RuntimeJob(BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         return display.table("qdwell job", rows)
 
 
-def _of_job(error: RequestsApiError, job_id: str) -> IBMRuntimeError | RequestsApiError:
-    """What a refused request about a job means to its user."""
-    if error.status_code == 404:
-        return RuntimeJobNotFound(f"Job {job_id!r} not found in this instance.")
-    if error.status_code == -1:
-        return error
-    return IBMRuntimeError(error.message)
+def wait_operation(jobs: Sequence[RuntimeJob], timeout: float | None) -> Operation[None]:
+    """The steps of waiting for many jobs."""
+    end = None if timeout is None else stopwatch_ns() + int(timeout * 1e9)
+    left = {job.job_id(): job for job in jobs if job._status not in FINAL}
+    while left:
+        rest = HELD_MS if end is None else (end - stopwatch_ns()) // 1_000_000
+        if rest <= 0:
+            raise RuntimeJobTimeoutError(
+                f"{len(left)} of {len(jobs)} jobs have not ended within {timeout} s; they go on."
+            )
+        held = yield driving.Hold(tuple(left), max(1, min(rest, HELD_MS)))
+        if isinstance(held, Mapping):
+            (only,) = left.values()
+            only._learn_outcome(held)
+            ended: Iterable[str] = left
+        else:
+            ended = held
+        for job_id in list(ended):
+            yield from left[job_id].outcome_operation()
+            if left[job_id]._status in FINAL:
+                del left[job_id]

@@ -10,40 +10,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from qiskit.providers.exceptions import QiskitBackendNotFoundError
-
 from qdwell import __version__
 from qdwell.client import accounts, display, driving
-from qdwell.client.backend import Backend, read_backend
+from qdwell.client.catalog import Catalog
 from qdwell.client.errors import (
     IBMInputValueError,
     IBMNotAuthorizedError,
     IBMRuntimeError,
     RequestsApiError,
     RuntimeJobNotFound,
-    RuntimeJobTimeoutError,
 )
-from qdwell.client.job import RuntimeJob
-from qdwell.client.link import HELD_MS, Link
+from qdwell.client.job import RuntimeJob, wait_operation
+from qdwell.client.link import Link
 from qdwell.client.options import RuntimeOptions
 from qdwell.client.session import Batch, Session
 from qdwell.client.submission import Sent, Submission, submit
 from qdwell.client.transport import Request, Sends, Transport, path_of
 from qdwell.client.v1 import decoder_of
 from qdwell.client.values import from_wire
-from qdwell.client.words import FINAL
-from qdwell.clock import stopwatch_ns
 
 if TYPE_CHECKING:
-    from qdwell.client.driving import Operation
     from qdwell.client.job import Callback
 
 PAGE = 200
 
-Filter = Callable[[Backend], bool]
 
-
-class QiskitRuntimeService:
+class QiskitRuntimeService(Catalog):
     """A qdwell server, for one account and instance.
 
     Without arguments it is the one that `accounts` finds: the environment as `qdwell env` prints
@@ -87,8 +79,7 @@ class QiskitRuntimeService:
         self._account = account
         self.link = Link(transport)
         self.sent = Sent()
-        self._backends: dict[str, Backend] = {}
-        self._simulators: dict[str, bool] = {}
+        Catalog.__init__(self)
         self._instance = self._choose_instance(account.instance)
         if isinstance(transport, Transport):
             transport.instance = self._instance
@@ -168,108 +159,6 @@ class QiskitRuntimeService:
             left = max(0, limit - usage["usage_consumed_seconds"])
             usage["usage_remaining_seconds"] = left
         return usage
-
-    # ---- backends -------------------------------------------------------------------------------
-
-    def backends(
-        self,
-        name: str | None = None,
-        min_num_qubits: int | None = None,
-        filters: Filter | None = None,
-        *,
-        simulator: bool | None = None,
-        operational: bool | None = None,
-    ) -> list[Backend]:
-        """The backends that match.
-
-        Args:
-            name: only this one.
-            min_num_qubits: only those with so many qubits or more.
-            filters: called with each backend; only those for which it is true.
-            simulator: only simulators, or only machines.
-            operational: only those that take work, or only those that do not.
-        """
-        entries = self._matching(name, min_num_qubits, simulator, operational)
-        found = [self.backend(entry["name"]) for entry in entries]
-        return [it for it in found if filters is None or filters(it)]
-
-    def backend(self, name: str | None = None) -> Backend:
-        """The backend of this name; without one, the least busy.
-
-        Raises:
-            QiskitBackendNotFoundError: there is none.
-        """
-        if name is None:
-            return self.least_busy()
-        if name not in self._backends:
-            try:
-                made = driving.run(read_backend(self, name), self.link)
-            except RequestsApiError as error:
-                if error.status_code != 404:
-                    raise
-                raise QiskitBackendNotFoundError(
-                    f"There is no backend {name!r}; service.backends() lists them."
-                ) from error
-            self._backends[name] = made
-        return self._backends[name]
-
-    def least_busy(
-        self,
-        min_num_qubits: int | None = None,
-        filters: Filter | None = None,
-        *,
-        simulator: bool | None = None,
-        operational: bool | None = True,
-    ) -> Backend:
-        """The backend with the shortest queue: a machine, and a simulator only if there is none.
-
-        Raises:
-            QiskitBackendNotFoundError: none matches.
-        """
-        entries = self._matching(None, min_num_qubits, simulator, operational)
-        # A simulator has no queue and would always win (J11).
-        order = sorted(entries, key=lambda it: (bool(it["is_simulator"]), int(it["queue_length"])))
-        for entry in order:
-            candidate = self.backend(entry["name"])
-            if filters is None or filters(candidate):
-                return candidate
-        raise QiskitBackendNotFoundError("No backend matches.")
-
-    def is_simulator(self, name: str) -> bool:
-        """Whether a backend is a simulator.
-
-        Raises:
-            QiskitBackendNotFoundError: there is no such backend.
-        """
-        if name not in self._simulators:
-            entries = self._get("/backends")["devices"]
-            self._simulators = {it["name"]: bool(it["is_simulator"]) for it in entries}
-        if name not in self._simulators:
-            raise QiskitBackendNotFoundError(
-                f"There is no backend {name!r}; service.backends() lists them."
-            )
-        return self._simulators[name]
-
-    def refresh(self) -> None:
-        """Read the backends anew when they are asked for next."""
-        self._backends.clear()
-        self._simulators.clear()
-
-    def _matching(
-        self,
-        name: str | None,
-        min_num_qubits: int | None,
-        simulator: bool | None,
-        operational: bool | None,
-    ) -> list[dict[str, Any]]:
-        return [
-            it
-            for it in self._get("/backends")["devices"]
-            if (name is None or it["name"] == name)
-            and it["qubits"] >= (min_num_qubits or 0)
-            and simulator in (None, bool(it["is_simulator"]))
-            and operational in (None, it["status"]["name"] == "online")
-        ]
 
     # ---- jobs -----------------------------------------------------------------------------------
 
@@ -448,6 +337,9 @@ class QiskitRuntimeService:
 
     # ---- inside ---------------------------------------------------------------------------------
 
+    def _as_service(self) -> QiskitRuntimeService:
+        return self
+
     def close(self) -> None:
         """Close connections and end helper threads; jobs go on at the server."""
         self.link.close()
@@ -482,29 +374,6 @@ class QiskitRuntimeService:
 
     def __repr__(self) -> str:
         return f"<QiskitRuntimeService({self._account.url!r}, instance={self._instance!r})>"
-
-
-def wait_operation(jobs: Sequence[RuntimeJob], timeout: float | None) -> Operation[None]:
-    """The steps of waiting for many jobs."""
-    end = None if timeout is None else stopwatch_ns() + int(timeout * 1e9)
-    left = {job.job_id(): job for job in jobs if job._status not in FINAL}
-    while left:
-        rest = HELD_MS if end is None else (end - stopwatch_ns()) // 1_000_000
-        if rest <= 0:
-            raise RuntimeJobTimeoutError(
-                f"{len(left)} of {len(jobs)} jobs have not ended within {timeout} s; they go on."
-            )
-        held = yield driving.Hold(tuple(left), max(1, min(rest, HELD_MS)))
-        if isinstance(held, Mapping):
-            (only,) = left.values()
-            only._learn_outcome(held)
-            ended: Iterable[str] = left
-        else:
-            ended = held
-        for job_id in list(ended):
-            yield from left[job_id].outcome_operation()
-            if left[job_id]._status in FINAL:
-                del left[job_id]
 
 
 def _instant(moment: datetime | None) -> str | None:

@@ -36,8 +36,8 @@ class Status(str):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, JobStatus):
-            return str(self) == other.name
-        return isinstance(other, str) and bool(str(self) == str(other))
+            return bool(str(self) == other.name)
+        return isinstance(other, str) and str(self) == str(other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other

@@ -22,15 +22,7 @@ from typing import Any
 import structlog
 
 from qdwell.clock import Clock
-from qdwell.core.decisions import (
-    Action,
-    Decision,
-    Execute,
-    Postprocess,
-    Prepare,
-    PutJob,
-    Refuse,
-)
+from qdwell.core.decisions import Action, Decision, Execute, Postprocess, Prepare, PutJob, Refuse
 from qdwell.core.events import (
     CancelGroup,
     CancelJob,
