@@ -37,23 +37,35 @@ class Samples:
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[], object]], *, samples: int = 20, warm: int = 2, inner: int = 1
+    ways: Mapping[str, Callable[[], object]],
+    *,
+    samples: int = 20,
+    warm: int = 2,
+    inner: int = 1,
+    block: int = 1,
 ) -> dict[str, Samples]:
     """Time each way `samples` times, in turns, after `warm` unmeasured rounds.
 
     `inner` calls make one sample (its time is divided by it): for things too quick to time alone.
+    `block` samples of a way follow each other before it is the next one's turn: for loops of a
+    user, whose steps follow each other, and which a pause of the other way would cool down.
     """
     times: dict[str, list[float]] = {name: [] for name in ways}
     gc.collect()  # once: a collection in each round would empty the processor's caches for all
-    for round_number in range(warm + samples):
+    for round_number in range(warm + -(-samples // block)):
         for name, way in ways.items():
-            began = time.perf_counter_ns()
-            for _ in range(inner):
-                way()
-            took = (time.perf_counter_ns() - began) / 1e6 / inner
-            if round_number >= warm:
-                times[name].append(took)
+            for _ in range(block):
+                took = _time(way, inner)
+                if round_number >= warm:
+                    times[name].append(took)
     return {name: Samples(name, tuple(sorted(each))) for name, each in times.items()}
+
+
+def _time(way: Callable[[], object], inner: int) -> float:
+    began = time.perf_counter_ns()
+    for _ in range(inner):
+        way()
+    return (time.perf_counter_ns() - began) / 1e6 / inner
 
 
 def print_samples(samples: Samples) -> None:

@@ -54,7 +54,7 @@ def _held_against_polled() -> list[bool]:
             sessions = [Session(backend=backend) for backend in backends]
             ways = {"held": job(sessions[0], pub), "polled": job(sessions[1], pub)}
             for _ in range(2):
-                times = interleaved(ways)
+                times = interleaved(ways, samples=40, warm=1, block=10)
                 title = f"B3 stock client in a session, {what}: held / polled"
                 met.append(print_ratio(title, times["held"], times["polled"], limit))
             for session in sessions:
@@ -77,7 +77,7 @@ def _model_against_local() -> list[bool]:
             ways = {"server": job(session, pub), "local mode": job(local, pub)}
             met.append(_same(what, *(way() for way in ways.values())))
             for _ in range(2):
-                times = interleaved(ways, warm=1)
+                times = interleaved(ways, warm=1, block=5)
                 title = f"B4 {what} on a 127-qubit model: server / local testing mode"
                 met.append(print_ratio(title, times["server"], times["local mode"], limit))
             session.close()

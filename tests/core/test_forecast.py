@@ -9,7 +9,7 @@ import pytest
 from core.world import BACKEND, World
 from qdwell.core.decisions import Held, PutCharge
 from qdwell.core.events import BackendMode, CancelJob, SubmitJob
-from qdwell.core.forecast import Forecast, expected, forecast
+from qdwell.core.forecast import RANKED_MAX, STARTS_MAX, Forecast, expected, forecast
 from qdwell.core.job import Job
 from qdwell.core.replay import Phases
 from qdwell.core.state import Settings
@@ -193,6 +193,8 @@ def test_a_long_queue_is_told_in_bounded_work() -> None:
     began = time.process_time()
     told = forecast(world.scheduler, BACKEND, 1000)
     took = time.process_time() - began
-    assert sum(each.start_at is not None for each in told.values()) == 1000
-    assert 10_000 <= len(told) <= 11_000
+    timed = [each for each in told.values() if each.start_at is not None]
+    assert len(timed) == STARTS_MAX
+    assert len(told) == STARTS_MAX + RANKED_MAX
+    assert [each.position for each in told.values()] == [*range(1, len(told) + 1)]
     assert took < 10

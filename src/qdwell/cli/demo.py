@@ -169,6 +169,7 @@ class Progress:
 
     def __exit__(self, *error: Any) -> None:
         self._live.__exit__(*error)
+        self._live.console.print()
 
     def say(self, who: str, what: str) -> None:
         """Replace the line of `who`."""

@@ -55,23 +55,36 @@ def lanes_of(jobs: Sequence[JobSpan]) -> list[list[JobSpan]]:
 
 
 def render(jobs: Sequence[JobSpan], windows: Sequence[Window], width: int = 96) -> list[str]:
-    """Return the lines of the timeline, `width` cells wide, from the first submission to the last
-    end.
-    """
+    """Return the lines of the timeline, `width` cells wide, from first submission to last end."""
     ends = [job.finished for job in jobs if job.finished is not None]
     if not ends:
         return ["(no job has finished)"]
     begin, end = min(job.created for job in jobs), max(ends)
     scale = _Scale(begin, max(end, begin + 1e-6), width)
-    lines = [_row("seconds", scale.ruler())]
-    lines.append(_row("held by", _windows_row(windows, scale)))
+    held = [_Piece(window.mark, window.start, window.end) for window in windows]
+    lines = [_row("seconds", scale.ruler()), _row("held by", _cells(held, scale))]
     for number, lane in enumerate(lanes_of(jobs), start=1):
-        cells = [" "] * width
-        for job in lane:
-            _paint(cells, scale, job)
-        lines.append(_row(f"lane {number}", "".join(cells)))
-    lines.append(_row("QPU", _qpu_row(jobs, windows, scale)))
+        stages = [piece for job in lane for piece in _stages(job)]
+        lines.append(_row(f"lane {number}", _cells(stages, scale)))
+    idle = [_Piece(".", window.start, window.end) for window in windows]
+    runs = [
+        _Piece(job.mark, job.qpu_start, job.qpu_end)
+        for job in jobs
+        if job.qpu_start is not None and job.qpu_end is not None
+    ]
+    under, over = _cells(idle, scale), _cells(runs, scale)
+    both = (top if top != " " else bottom for top, bottom in zip(over, under, strict=True))
+    lines.append(_row("QPU", "".join(both)))
     return lines
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """An interval and the letter that shows it."""
+
+    letter: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -80,12 +93,9 @@ class _Scale:
     end: float
     width: int
 
-    def cells(self, start: float, end: float) -> range:
-        """The cells that an interval covers; at least one."""
-        per_second = self.width / (self.end - self.begin)
-        first = min(self.width - 1, max(0, int((start - self.begin) * per_second)))
-        last = min(self.width, int((end - self.begin) * per_second + 0.999))
-        return range(first, max(last, first + 1))
+    def place(self, at: float) -> float:
+        """Where an instant is, in cells."""
+        return (at - self.begin) * self.width / (self.end - self.begin)
 
     def ruler(self) -> str:
         """Seconds since the beginning, at every eighth of the width."""
@@ -101,38 +111,40 @@ def _row(title: str, cells: str) -> str:
     return f"{title:>8} {cells}".rstrip()
 
 
-def _windows_row(windows: Sequence[Window], scale: _Scale) -> str:
-    cells = [" "] * scale.width
-    for window in windows:
-        for cell in scale.cells(window.start, window.end):
-            cells[cell] = window.mark
-    return "".join(cells)
-
-
-def _paint(cells: list[str], scale: _Scale, job: JobSpan) -> None:
-    """Draw one job on its lane; where several stages share a cell the QPU shows."""
+def _stages(job: JobSpan) -> list[_Piece]:
+    """What a job does on its lane, one stage after the other."""
     assert job.running is not None
     assert job.finished is not None
-    for cell in scale.cells(job.running, job.finished):
-        if cells[cell] != "Q":
-            cells[cell] = "p"
-    if job.qpu_start is None or job.qpu_end is None:
-        return
-    if job.ready is not None and job.qpu_start > job.ready:
-        for cell in scale.cells(job.ready, job.qpu_start):
-            if cells[cell] != "Q":
-                cells[cell] = "r"
-    for cell in scale.cells(job.qpu_start, job.qpu_end):
-        cells[cell] = "Q"
+    if job.ready is None or job.qpu_start is None or job.qpu_end is None:
+        return [_Piece("p", job.running, job.finished)]
+    return [
+        _Piece("p", job.running, job.ready),
+        _Piece("r", job.ready, job.qpu_start),
+        _Piece("Q", job.qpu_start, job.qpu_end),
+        _Piece("p", job.qpu_end, job.finished),
+    ]
 
 
-def _qpu_row(jobs: Sequence[JobSpan], windows: Sequence[Window], scale: _Scale) -> str:
-    cells = [" "] * scale.width
-    for window in windows:
-        for cell in scale.cells(window.start, window.end):
-            cells[cell] = "."
-    for job in jobs:
-        if job.qpu_start is not None and job.qpu_end is not None:
-            for cell in scale.cells(job.qpu_start, job.qpu_end):
-                cells[cell] = job.mark
+def _cells(pieces: Sequence[_Piece], scale: _Scale) -> str:
+    """Give each cell to the letter that has most of it, or to nobody.
+
+    An interval that wins no cell is still shown, in the cell of its middle if that is empty.
+    """
+    shares: list[dict[str, float]] = [{} for _ in range(scale.width)]
+    for piece in pieces:
+        first, last = scale.place(piece.start), scale.place(piece.end)
+        for cell in range(max(0, int(first)), min(scale.width, int(last) + 1)):
+            share = min(last, cell + 1) - max(first, cell)
+            shares[cell][piece.letter] = shares[cell].get(piece.letter, 0.0) + max(0.0, share)
+    cells = [_winner(share) for share in shares]
+    for piece in pieces:
+        middle = min(scale.width - 1, int(scale.place((piece.start + piece.end) / 2)))
+        if piece.end > piece.start and cells[middle] == " ":
+            cells[middle] = piece.letter
     return "".join(cells)
+
+
+def _winner(share: dict[str, float]) -> str:
+    letter = max(share, key=lambda each: share[each], default=" ")
+    nobody = 1.0 - sum(share.values())
+    return letter if letter != " " and share[letter] >= nobody - 1e-9 else " "

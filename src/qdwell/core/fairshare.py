@@ -21,7 +21,6 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from qdwell.core.job import Job
 from qdwell.core.usage import Ledger
@@ -212,11 +211,10 @@ class FairQueue:
             self._waiting.setdefault(account.id, {})[instance.id] = None
             self.rekey(account, instance, now)
 
-    def lines(self, longest: int) -> Iterator[Job]:
-        """Iterate over the first `longest` waiting jobs of each instance (Q30)."""
+    def lines(self) -> Iterator[Iterator[Job]]:
+        """Iterate over the line of each instance: its waiting jobs, the oldest first (Q30)."""
         for line in self._lines.values():
-            waiting = (job for job in line if self._queued(job.id))
-            yield from islice(waiting, longest)
+            yield (job for job in line if self._queued(job.id))
 
     def settle(self, instance_id: str, now: int) -> None:
         """A job of this instance has left its line: clean the front and re-key."""

@@ -4,13 +4,14 @@ A copy of what concerns the backend is run forward with expected times; nothing 
 scheduler changes. A job without an estimate is expected to use its whole limit. Classical stages
 are taken as instant, and work of the same users on other backends as standing still.
 
-The cost is that of the part of the queue that is looked at: at most `STARTS_MAX` starts are
-simulated. Jobs behind them get a rank in order of acceptance, and no times.
+The cost is bounded however long the queue is: `STARTS_MAX` starts are simulated, with the front of
+each instance's line. Jobs behind them get a rank in order of acceptance, and no times.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import merge
 from itertools import islice
 
 from qdwell.core.decisions import PutJob
@@ -21,8 +22,9 @@ from qdwell.core.replay import Phases, Replay
 from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Machine, Snapshot, State
 
-STARTS_MAX = 1000  # simulated starts; behind that, estimates are worth nothing
+STARTS_MAX = 250  # simulated starts; estimates of what comes behind them are worth little
 RANKED_MAX = 10_000  # jobs that get a rank
+_SPARE = 4  # jobs looked at for each start that is simulated: lines do not move equally fast
 _HORIZON_MS = 7 * 86_400_000  # how far ahead old usage is seen to leave the window
 
 
@@ -52,11 +54,12 @@ def forecast(
     """
     state = scheduler.state
     machine = state.machines[backend]
-    jobs = _jobs_of(state, machine, starts_max)
-    queued = [job.id for job in jobs if job.state is JobState.QUEUED]
-    starts, ends = _simulate(state, machine, jobs, now, min(starts_max, len(queued)))
+    jobs = _front(state, machine, starts_max)
+    queued = sum(job.state is JobState.QUEUED for job in jobs)
+    starts, ends = _simulate(state, machine, jobs, now, min(starts_max, queued))
     order = list(starts)
-    order += islice((job_id for job_id in queued if job_id not in starts), RANKED_MAX)
+    everyone = merge(*machine.everyone.lines(), key=lambda job: job.seq)
+    order += islice((job.id for job in everyone if job.id not in starts), RANKED_MAX)
     found: dict[str, Forecast] = {}
     ranks: dict[str, int] = {}
     for position, job_id in enumerate(order, 1):
@@ -72,13 +75,15 @@ def forecast(
     return found
 
 
-def _jobs_of(state: State, machine: Machine, longest: int) -> list[Job]:
-    """Jobs of the backend in order of acceptance; of a long line only its front."""
-    chosen = {job.id: job for job in machine.everyone.lines(max(longest, RANKED_MAX))}
+def _front(state: State, machine: Machine, starts_max: int) -> list[Job]:
+    """Jobs that hold a lane, and those at the front of their line, in order of acceptance."""
+    lines = list(machine.everyone.lines())
+    longest = max(machine.lanes + 1, _SPARE * starts_max // max(1, len(lines)))
+    chosen = {job.id: job for line in lines for job in islice(line, min(longest, starts_max + 1))}
     if machine.live_group is not None:
-        line = state.work[machine.live_group].queued
-        waiting = (job_id for job_id in line if state.is_queued(job_id))
-        chosen.update((job_id, state.jobs[job_id]) for job_id in islice(waiting, longest))
+        own = state.work[machine.live_group].queued
+        waiting = (job_id for job_id in own if state.is_queued(job_id))
+        chosen.update((job_id, state.jobs[job_id]) for job_id in islice(waiting, starts_max))
     chosen.update((job_id, state.jobs[job_id]) for job_id in machine.running)
     return sorted(chosen.values(), key=lambda job: job.seq)
 

@@ -21,7 +21,6 @@ then, if there is a snapshot, `ServiceResumed`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast, get_args
 
 from qdwell.core import resume
@@ -100,10 +99,9 @@ class Scheduler:
     def _end(self, turn: Turn, out: list[Decision]) -> None:
         self._timers.retime(turn)
         for name in () if self._waking else turn.dirty:
-            record = self.state.machines[name].record(turn.now)
-            written = self._written.get(name)
-            if written is None or replace(record, at=written.at) != written:
-                self._written[name] = record
+            machine, written = self.state.machines[name], self._written.get(name)
+            if written is None or machine.record(written.at) != written:
+                record = self._written[name] = machine.record(turn.now)
                 turn.out.append(record)
         out.extend(turn.out)
 
