@@ -25,9 +25,11 @@ class KnownJob:
     _link: Link
     _document: dict[str, Any]
 
-    def job_id(self) -> str:
-        """Its id."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # Qiskit's base class has it
+
+        def job_id(self) -> str:
+            """Its id."""
+            ...
 
     def _learn(self, document: Mapping[str, Any]) -> None:
         raise NotImplementedError

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ def _steps(
             if level:
                 twirled = cache.get(
                     (*address, place, seed),
-                    lambda setting=setting: _twirled(setting, made, seed, device),  # type: ignore[misc]
+                    partial(_twirled, setting, made, seed, device),
                     lambda it: sum(one.weight for one in it.circuits),
                 )
             yield Step(factor, setting, twirled)
