@@ -310,7 +310,8 @@ def _checked(response: Response) -> Response:
         message, code = str(item["message"]), item.get("code")
         solution = str(item.get("solution") or "")
     except (ValueError, KeyError, IndexError, TypeError):
-        message, code, solution = response.body[:500].decode("utf-8", "replace"), None, ""
+        told = response.body[:500].decode("utf-8", "replace")
+        message, code, solution = told or f"The server answered {response.status}.", None, ""
     shown = f"{message} {solution}".strip() + (f" Error code: {code}." if code else "")
     if response.status == 401:
         raise IBMNotAuthorizedError(shown)
