@@ -28,7 +28,7 @@ from qdwell.core.events import (
     SetBackendMode,
     SubmitJob,
 )
-from qdwell.core.forecast import Forecast, forecast
+from qdwell.core.forecast import Forecast, forecast, with_reason
 from qdwell.core.group import Group
 from qdwell.core.job import SERVER_WORDS, Job
 from qdwell.core.state import Machine, Settings
@@ -364,7 +364,8 @@ class Engine:
         if turn != self._loop.turns:
             known = forecast(self._loop.scheduler, job.backend, self._clock.now())
             self._forecasts[job.backend] = (self._loop.turns, known)
-        return known.get(job_id)
+        state = self._loop.scheduler.state
+        return with_reason(state, job_id, known.get(job_id), self._clock.now())
 
     def cache_stats(self, group_id: str) -> CacheStats:
         """Hits and misses of a group's cache (S37); zeros once it has closed."""

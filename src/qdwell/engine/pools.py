@@ -201,11 +201,16 @@ class LocalPool:
         job.add_done_callback(self._jobs.discard)
 
     async def _forked(self, place: _Place) -> None:
+        def heard(worker: Worker, frame: Frame) -> None:
+            if frame.op == "ready":
+                place.worker = worker  # its first word may be quicker than the end of its fork
+            self._heard(place, frame)
+
         try:
             worker = await Worker.start(
                 self.server,
                 self.role,
-                lambda worker, frame: self._heard(place, worker, frame),
+                heard,
                 lambda worker: self._lost(place, worker),
             )
         except (WorkerLost, OSError) as error:
@@ -225,9 +230,8 @@ class LocalPool:
                 place.doomed = True
                 place.worker.kill()
 
-    def _heard(self, place: _Place, worker: Worker, frame: Frame) -> None:
+    def _heard(self, place: _Place, frame: Frame) -> None:
         if frame.op == "ready":
-            place.worker = worker  # its first word may be quicker than the end of its fork
             place.ready, place.failures = True, 0
             self.role = {**self.role, "describe": False}  # once is enough
             self.on_ready(frame)
