@@ -15,7 +15,9 @@ from qdwell.client.transport import Transport
 CROWD = 1_000
 
 
-async def crowd(service: QiskitRuntimeService, circuit: QuantumCircuit, running: Running) -> None:
+async def check_crowd(
+    service: QiskitRuntimeService, circuit: QuantumCircuit, running: Running
+) -> None:
     """Submit and await a crowd; the server is restarted while it is waited for."""
     sampler = SamplerV2(mode=service.backend("quick_machine"))
     before = threading.active_count()
@@ -46,6 +48,6 @@ def test_no_wake_up_is_lost_in_twenty_runs(
     try:
         for _ in range(20):
             with running.service() as service:
-                asyncio.run(crowd(service, bell, running))
+                asyncio.run(check_crowd(service, bell, running))
     finally:
         running.kill()

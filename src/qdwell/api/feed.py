@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -30,16 +29,19 @@ class Feed:
 
     Args:
         engine: tells of changes.
+        closing: set when the server stops; whoever waits is woken then.
         epoch: distinguishes this process's numbers from those of another.
     """
 
-    def __init__(self, engine: Engine, epoch: int) -> None:
+    def __init__(self, engine: Engine, closing: asyncio.Event, epoch: int) -> None:
         self._engine = engine
+        self._closing = closing
         self._epoch = epoch
         self._last = 0
         self._kept: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=KEPT)
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}  #: by instance, or by job
         self._reading: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to listen, if we do not yet."""
@@ -48,7 +50,13 @@ class Feed:
                 self._epoch += 1  # we were cut off: what was missed cannot be told
                 self._kept.clear()
             self._reading = asyncio.create_task(self._read(), name="feed")
+            if self._ending is None:
+                self._ending = asyncio.create_task(self._end(), name="feed's end")
             await asyncio.sleep(0)  # the task has its place among the readers after one turn
+
+    async def _end(self) -> None:
+        await self._closing.wait()
+        self._wake_all()
 
     async def _read(self) -> None:
         async for change in self._engine.changes():
@@ -61,16 +69,18 @@ class Feed:
             return
         self._last += 1
         self._kept.append((self._last, instance, entry))
-        for waiter in self._waiting.pop(instance, ()):
+        self._wake(instance)
+        if isinstance(change, PutJob) and change.job.final:
+            self._wake(change.job.id)
+
+    def _wake(self, key: str) -> None:
+        for waiter in self._waiting.pop(key, ()):
             if not waiter.done():
                 waiter.set_result(None)
 
     def _wake_all(self) -> None:
-        for waiters in self._waiting.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-        self._waiting.clear()
+        for key in list(self._waiting):
+            self._wake(key)
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -115,15 +125,38 @@ class Feed:
             if owner == instance:
                 yield at, entry
 
-    async def wait(self, instance: str) -> None:
-        """Return at the next change of the instance, or when the feed ends."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(instance, set()).add(waiter)
+    async def wait_change(self, instance: str, ms: int) -> None:
+        """Return at the next change of the instance, after `ms`, or when the server stops."""
+        await self._wait(instance, ms)
+
+    async def wait_final(self, job_id: str, ms: int) -> None:
+        """Return when a live job is stored as final, after `ms`, or when the server stops."""
+        await self.start()
+        if self._engine.live_job(job_id) is not None:
+            await self._wait(job_id, ms)
+
+    async def _wait(self, key: str, ms: int) -> None:
+        # One future and one timer: this is on the way of every small job.
+        if self._closing.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiting.setdefault(key, set()).add(waiter)
+        late = loop.call_later(ms / 1000, _set, waiter)
         try:
             await waiter
         finally:
-            with suppress(KeyError):
-                self._waiting[instance].discard(waiter)
+            late.cancel()
+            waiters = self._waiting.get(key)
+            if waiters is not None:
+                waiters.discard(waiter)
+                if not waiters:
+                    del self._waiting[key]
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def described(change: Change) -> tuple[str, dict[str, Any] | None]:

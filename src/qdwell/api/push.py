@@ -9,8 +9,7 @@ stream of server-sent events if that is what the client accepts.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -35,7 +34,7 @@ class Push:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._feed = Feed(parts.engine, parts.clock.now())
+        self._feed = Feed(parts.engine, parts.closing, parts.clock.now())
 
     async def outcome(self, request: Request, job_id: str) -> Response:
         """Show a job, and its result if it has completed; held until then, or for `wait_ms`."""
@@ -45,15 +44,15 @@ class Push:
         held = query.page("wait_ms", 0, HELD_MS_MAX, least=0)
         crn = caller.instance.crn
         job = parts.engine.live_job(job_id)
-        if held and job is not None and job.instance == crn and not parts.closing.is_set():
-            until = parts.clock.now() + held
-            if not await self._first(request, parts.engine.wait_final(job_id, until)):
-                return Response(status_code=499)  # the client has gone; nobody reads this
+        if held and job is not None and job.instance == crn:
+            await self._feed.wait_final(job_id, held)
         row = parts.store.job(crn, job_id)
         if row is None:
             raise UnknownJob(job_id)
         answer: dict[str, Any] = {"job": job_document(row, with_codes=True, params=None)}
         if row.job.state is JobState.COMPLETED and query.flag("result") is not False:
+            if row.details.private and await request.is_disconnected():
+                return Response(status_code=499)  # it can be read once, and nobody is there
             result = await self._result(crn, job_id, private=row.details.private)
             answer["result"] = None if result is None else orjson.Fragment(result)
         return JsonBytes(orjson.dumps(answer))
@@ -83,8 +82,7 @@ class Push:
         held = query.page("wait_ms", 0, HELD_MS_MAX, least=0)
         cursor, changes, reset = self._feed.since(after, caller.instance.crn)
         if held and after is not None and not changes and not reset:
-            if not await self._next(request, caller, held):
-                return Response(status_code=499)
+            await self._feed.wait_change(caller.instance.crn, held)
             cursor, changes, reset = self._feed.since(after, caller.instance.crn)
         told = [entry for _, entry in changes]
         return reply({"cursor": cursor, "changes": told, "reset": reset})
@@ -102,51 +100,5 @@ class Push:
                 head = f"id: {self._feed.cursor(number)}\nevent: {change['kind']}"
                 yield f"{head}\ndata: {data}\n\n".encode()
             if not changes and not reset:
-                await self._next(None, caller, STREAM_PULSE_MS)
+                await self._feed.wait_change(caller.instance.crn, STREAM_PULSE_MS)
                 yield b":\n\n"
-
-    async def _next(self, request: Request | None, caller: Caller, ms: int) -> bool:
-        """Wait for the next change, for at most so long; False if the client has gone."""
-        clock = self._parts.clock
-        until = clock.now() + ms
-        changed = asyncio.ensure_future(self._feed.wait(caller.instance.crn))
-        try:
-            late = asyncio.ensure_future(clock.sleep_until(until))
-            return await self._first(request, _either(changed, late))
-        finally:
-            changed.cancel()
-
-    async def _first(self, request: Request | None, what: Awaitable[None]) -> bool:
-        """Wait for something, or for the server's end; False if the client has gone first.
-
-        Without a request nobody looks whether the client is there: a stream is told otherwise.
-        """
-        done = asyncio.ensure_future(what)
-        closing = asyncio.ensure_future(self._parts.closing.wait())
-        waits: set[asyncio.Future[Any]] = {done, closing}
-        gone = asyncio.ensure_future(_disconnected(request)) if request is not None else None
-        if gone is not None:
-            waits.add(gone)
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return gone is None or not gone.done() or done.done()
-        finally:
-            for task in waits:
-                task.cancel()
-            for task in waits:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-
-
-async def _either(*tasks: asyncio.Future[None]) -> None:
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    """Return when the client has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -30,9 +30,9 @@ from qdwell.errors import (
     BackendOffline,
     BadInput,
     NoGroupOnSimulator,
+    RepeatedJob,
     SessionClosed,
     SessionNotInPlan,
-    StoreError,
     TagTooLong,
     TooManyRequests,
     TooManyTags,
@@ -66,6 +66,8 @@ class Submission:
         self._rate.check(caller.user_id, plan.submissions_per_minute, parts.clock.now())
         crn = caller.instance.crn
         job_id = job_id_of(crn, request.headers.get("idempotency-key"))
+        if job_id is not None and (done := self._done(crn, job_id)) is not None:
+            return done
         body = await read_body(request, parts.config.server.body_bytes_max)
         asked, params = await in_proportion(len(body), self._read, body, crn)
         tags = check_tags(asked.tags or [], plan)
@@ -99,9 +101,9 @@ class Submission:
         )
         try:
             job = await parts.engine.submit(new)
-        except StoreError:
-            # A key that comes again makes an id that is there already.
-            done = self._done(crn, job_id) if job_id is not None else None
+        except RepeatedJob:
+            # The first one was under way when we looked; it is stored now.
+            done = self._done(crn, job_id or "")
             if done is None:
                 raise
             return done

@@ -66,6 +66,8 @@ def _submit(turn: Turn, job: Job) -> None:
 def _refusal(turn: Turn, job: Job) -> Refuse | None:
     """J9: backend, session, pending limit, instance policy, in this order; the first one wins."""
     state = turn.state
+    if job.id in state.jobs:
+        return Refuse(Refusal.REPEATED_JOB, job.id)
     machine = state.machines.get(job.backend)
     if machine is None:
         return Refuse(Refusal.UNKNOWN_BACKEND, job.id)

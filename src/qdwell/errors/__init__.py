@@ -38,20 +38,22 @@
         ├── PendingLimit          E16  400
         ├── SpendLimitReached     E17  409
         ├── UnknownJob            E19  404
+        ├── RepeatedJob                409
         ├── JobIsFinal            E20  409
         ├── JobNotFinal           E21  400
         ├── UnknownRoute               404
         ├── MethodNotAllowed           405
         └── Internal              E29  500
 
-The classes are in two files: `inside` for what stays in our own processes, `answers` for what a
-user is answered.
+The classes are in three files: `inside` for what stays in our own processes, `answers` for what a
+user is answered, `added` for answers about what qdwell adds to the dialect.
 
 A docstring is the sense of the message. A message says what happened, and to which object;
 `solution` says what to do next. Rows E22-E28 are not here, except as `ProgramError`: they are the
 end of a job, not the answer to a request.
 """
 
+from qdwell.errors.added import RepeatedJob, SessionNotActive, UnknownCircuit
 from qdwell.errors.answers import (
     BackendOffline,
     BadInput,
@@ -68,7 +70,6 @@ from qdwell.errors.answers import (
     PendingLimit,
     RequestError,
     SessionClosed,
-    SessionNotActive,
     SessionNotInPlan,
     SessionNotReopened,
     SpendLimitReached,
@@ -76,7 +77,6 @@ from qdwell.errors.answers import (
     TooManyRequests,
     TooManyTags,
     UnknownBackend,
-    UnknownCircuit,
     UnknownJob,
     UnknownProgram,
     UnknownRoute,
@@ -121,6 +121,7 @@ __all__ = [
     "PendingLimit",
     "ProgramError",
     "QdwellError",
+    "RepeatedJob",
     "RequestError",
     "SessionClosed",
     "SessionNotActive",

@@ -156,17 +156,6 @@ class TagTooLong(RequestError):
         )
 
 
-class UnknownCircuit(RequestError):
-    """A circuit was named by its hash, and this server does not have it for this instance."""
-
-    status = 409
-    code = "unknown_circuit"
-    solution = "Send the circuit whole."
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"There is no circuit {name!r} here.", field="params")
-
-
 class BodyTooLarge(RequestError):
     """The request body is larger than allowed: names the limit."""
 
@@ -235,17 +224,6 @@ class SessionClosed(RequestError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"Session {session_id!r} has been closed.", field="session_id")
-
-
-class SessionNotActive(RequestError):
-    """Only an active session holds a machine, so only that can be kept alive."""
-
-    status = 409
-    code = "session_not_active"
-    solution = "Submit a job: it activates the session again."
-
-    def __init__(self, session_id: str) -> None:
-        super().__init__(f"Session {session_id!r} is not active.")
 
 
 class SessionNotReopened(SessionClosed):
