@@ -23,8 +23,7 @@ async def check_crowd(
     before = threading.active_count()
     jobs = await asyncio.gather(*(sampler.run_async([circuit], shots=1) for _ in range(CROWD)))
     waiting = [asyncio.ensure_future(job.result_async(timeout=150)) for job in jobs]
-    while not any(task.done() for task in waiting):
-        await asyncio.sleep(0)
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.to_thread(restart, running)
     results = await asyncio.gather(*waiting)
     assert sum(result[0].data.meas.num_shots for result in results) == CROWD

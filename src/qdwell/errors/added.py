@@ -1,4 +1,4 @@
-"""Refusals of what qdwell adds to the dialect: circuits by hash, repeated submissions, keep-alive."""
+"""Refusals of what qdwell adds to the dialect: circuits by hash, repeats, keep-alive."""
 
 from __future__ import annotations
 
