@@ -106,7 +106,7 @@ def _grant_lane(turn: Turn, machine: Machine) -> bool:
         job = state.oldest_queued(live.id)
         if job is not None:
             return _start(turn, job)
-    if machine.reservation is not None and not _keep_reservation(turn, machine):
+    if machine.reservation is not None and _reservation_held(turn, machine.reservation):
         machine.reservation = None
     if machine.reservation is not None:
         job = state.oldest_queued(machine.reservation)
@@ -115,15 +115,10 @@ def _grant_lane(turn: Turn, machine: Machine) -> bool:
     return _start_or_reserve(turn, machine, line.pick(turn.now))
 
 
-def _keep_reservation(turn: Turn, machine: Machine) -> bool:
-    """A drain goes on unless its session has nothing queued any more (S19) or its instance is held
-    now (I8).
-    """
-    assert machine.reservation is not None
-    group = turn.state.groups[machine.reservation]
-    instance = turn.state.instances[group.instance]
-    queued = turn.state.work[group.id].queued_count > 0
-    return queued and not turn.state.books.held(instance, turn.now)
+def _reservation_held(turn: Turn, group_id: str) -> bool:
+    """Whether the instance of a reserved session is held now (I8): nobody waits for it then."""
+    instance = turn.state.instances[turn.state.groups[group_id].instance]
+    return turn.state.books.held(instance, turn.now)
 
 
 def _start_or_reserve(turn: Turn, machine: Machine, job: Job | None) -> bool:

@@ -150,7 +150,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield "continue for break", ast.Continue()
         case ast.Continue():
             yield "break for continue", ast.Break()
-        case ast.Return(value=ast.expr()) if not _is_none(node.value):
+        case ast.Return(value=ast.expr()) if not isinstance(node.value, ast.Constant):
             yield "None returned", ast.Return(ast.Constant(None))
         case ast.Return(value=None):
             yield "return left out", ast.Pass()
@@ -158,7 +158,3 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 def _is_text(node: ast.BinOp) -> bool:
     return any(isinstance(each, ast.JoinedStr) for each in (node.left, node.right))
-
-
-def _is_none(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None

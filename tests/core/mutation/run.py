@@ -39,6 +39,7 @@ QUICK = (
     "test_fairshare.py",
     "test_forecast.py",
     "test_replay.py",
+    "test_edges.py",
     "test_tables.py",
     "test_invariants.py",
     "test_audit.py",
@@ -144,6 +145,8 @@ def main() -> int:
     alive: list[Mutant | None] = list(wanted)
     for stage in STAGES[: 2 if given.quick else 3]:
         alive = _run(alive, stage, given.jobs)
+        sys.stdout.write(f"{len(alive)} of {len(wanted)} left after the {stage} tests\n")
+        sys.stdout.flush()
     for mutant in alive:
         if mutant is not None:
             sys.stdout.write(f"survivor {mutant.name}\n")

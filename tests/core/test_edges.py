@@ -1,0 +1,197 @@
+"""Corners that mutants of the core had hidden in: each test here has killed at least one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.world import BACKEND, World
+from qdwell.core.decisions import Note, PutGroup, Refusal
+from qdwell.core.events import (
+    BackendMode,
+    CancelJob,
+    CreateGroup,
+    Event,
+    JobBegun,
+    JobFailed,
+    JobLost,
+    JobPrepared,
+    PutBackend,
+    RunStopped,
+    ServiceResumed,
+)
+from qdwell.core.group import Group, GroupState, Mode
+from qdwell.core.job import JobState
+from qdwell.core.scheduler import Scheduler
+
+
+def decide(world: World, at: float, *events: Event) -> list[Any]:
+    return world.scheduler.decide(events, round(at * 1000))
+
+
+def test_b5_the_lock_is_held_for_a_job_that_is_only_queued() -> None:
+    world = World(lanes=2)
+    world.batch("B", "A")
+    world.submit("B1", "B", (0, 1, 5), 0)
+    world.submit("X", "C", (0, 1, 0), 0)
+    world.submit("B2", "B", (0, 1, 0), 0.5)
+    world.run(until=20)
+    assert world.row("B2").running == 6
+    assert (world.row("B2").qpu, world.row("X").qpu) == ((6, 7), (7, 8))
+
+
+def test_i8_a_reservation_is_given_up_when_its_instance_is_held() -> None:
+    world = World(lanes=2)
+    world.submit("long", "B", (0, 50, 0), 0)
+    world.instance("A", limit=5)
+    world.session("S", "A", at=1)
+    world.submit("A1", "S", (0, 1, 0), 1)
+    world.submit("X", "B", (0, 1, 0), 2)
+    world.run(until=3)
+    assert world.scheduler.state.machines[BACKEND].reservation == "S"
+    world.instance("A", at=4, limit=0)
+    world.run(until=4)
+    assert world.scheduler.state.machines[BACKEND].reservation is None
+    assert world.row("X").running == 4
+
+
+def test_j20_only_a_last_word_frees_the_qpu() -> None:
+    world = World()
+    world.submit("J", "A", (0, 50, 0), 0)
+    world.run(until=1)
+    decide(world, 2, CancelJob("J"))
+    decide(world, 3, JobPrepared("J", 1))
+    machine = world.scheduler.state.machines[BACKEND]
+    assert machine.lease is not None
+    confirmed = decide(world, 4, RunStopped(BACKEND, "J", 1))
+    assert machine.lease is None
+    assert not [each for each in confirmed if isinstance(each, Note)]
+
+
+def test_a_failure_on_a_simulator_costs_nothing() -> None:
+    world = World(simulator=True)
+    world.submit("J", "A", (0, 5, 0), 0)
+    world.run(until=1)
+    decide(world, 2, JobFailed("J", 1, 1517, "why"))
+    assert world.scheduler.auditor.jobs["J"].quantum_ms == 0
+
+
+def test_a_batch_whose_last_job_is_lost_is_idle() -> None:
+    world = World()
+    world.batch("B", "A", interactive=3)
+    world.submit("B1", "B", (0, 50, 0), 0)
+    world.run(until=1)
+    decide(world, 1, JobLost("B1", 1, repeatable=False))
+    decide(world, 4)
+    assert world.scheduler.auditor.groups["B"].state is GroupState.INACTIVE
+
+
+def test_a_group_is_not_written_again_when_nothing_of_it_changes() -> None:
+    world = World(lanes=1)
+    world.session("S", "A")
+    world.submit("A1", "S", (5, 5, 5), 0)
+    world.submit("A2", "S", (5, 5, 5), 1)
+    world.run(until=0)
+    before = len(world.replay.trace)
+    world.run(until=1)
+    assert not [each for _, each in world.replay.trace[before:] if isinstance(each, PutGroup)]
+
+
+def test_groups_and_unknown_or_simulated_backends() -> None:
+    world = World(simulator=True)
+    world.submit("J", "A", (0, 1, 0), 0, group="S")
+    group = Group("G", 9, Mode.SESSION, "A", "nowhere", 0, 1, 1)
+    world.request(0, CreateGroup(group))
+    world.run()
+    assert [(subject, why) for _, subject, why in world.refusals()] == [
+        ("J", Refusal.NO_GROUP_ON_SIMULATOR),
+        ("G", Refusal.UNKNOWN_BACKEND),
+    ]
+
+
+def test_the_settings_of_a_backend_change_while_it_works() -> None:
+    world = World(lanes=1)
+    world.submit("J1", "A", (5, 5, 5), 0)
+    world.submit("J2", "A", (5, 5, 5), 0)
+    world.request(2, PutBackend(BACKEND, False, 2, False))
+    world.run()
+    assert world.row("J2").running == 2
+    assert not world.scheduler.state.machines[BACKEND].lock_window
+
+
+def test_a_limit_that_is_lowered_holds_at_once_and_lets_go_in_time() -> None:
+    day = 86_400
+    world = World(lanes=1)
+    world.instance("A", limit=100)
+    world.submit("J1", "A", (0, 9, 0), 0)
+    world.submit("busy", "B", (0, 90, 0), 1)
+    world.submit("J2", "A", (0, 1, 0), 50)
+    world.instance("A", at=60, limit=5)
+    world.run(until=27 * day)
+    assert world.word("J2") == "Queued"
+    world.run()
+    assert world.row("J2").running == 28 * day + 4.001
+
+
+def test_a_spend_limit_that_is_lowered_ends_sessions_at_once() -> None:
+    world = World()
+    world.instance("A", spend_limit=100)
+    world.session("S", "A", interactive=60)
+    world.submit("A1", "S", (1, 1, 1), 0)
+    world.instance("A", at=20, spend_limit=10)
+    world.run(until=20)
+    assert world.group("S").state is GroupState.CLOSED
+    assert world.group("S").usage_ms == 20_000
+
+
+def test_a_limit_that_passed_while_memory_was_loaded_again_still_strikes() -> None:
+    world = World()
+    world.submit("J", "A", (2, 40, 2), 0, limit=5)
+    world.run(until=6.5)
+    auditor = world.scheduler.auditor
+    for up in (6.999, 7, 10):
+        again = Scheduler(auditor.settings, auditor.snapshot(6500))
+        again.decide([PutBackend(BACKEND, False, 5, True)], 6500)
+        again.decide([ServiceResumed(6500, work_lost=False)], round(up * 1000))
+        assert ("J" in again.state.jobs) == (up < 7)
+        assert again.next_deadline() == (7000 if up < 7 else None)
+
+
+def test_a_second_resume_loads_nothing_twice() -> None:
+    world = World()
+    world.submit("J", "A", (2, 40, 2), 0)
+    world.run(until=1)
+    auditor = world.scheduler.auditor
+    again = Scheduler(auditor.settings, auditor.snapshot(1000))
+    again.decide([PutBackend(BACKEND, False, 5, True)], 1000)
+    for at in (1000, 1001):
+        again.decide([ServiceResumed(at, work_lost=False)], at)
+    assert again.state.instances["A"].pending == 1
+
+
+@pytest.mark.parametrize("mode", [BackendMode.PAUSED, BackendMode.OFFLINE])
+def test_a_simulator_that_is_not_online_starts_nothing_and_goes_on(mode: BackendMode) -> None:
+    world = World(simulator=True)
+    world.submit("J1", "A", (5, 5, 5), 0)
+    world.mode(mode, 1)
+    world.submit("J2", "A", (5, 5, 5), 2)
+    world.run(until=20)
+    assert world.row("J1").finished == 15
+    if mode is BackendMode.PAUSED:
+        assert world.word("J2") == "Queued"
+        world.mode(BackendMode.ONLINE, 30)
+        world.run()
+        assert world.row("J2").running == 30
+
+
+def test_j15_the_limit_on_a_simulator_counts_from_when_a_pool_takes_the_job_up() -> None:
+    world = World(simulator=True)
+    world.submit("J", "A", (90, 5, 5), 0, limit=10)
+    scheduler = world.scheduler
+    world.replay.next_at()
+    scheduler.decide([each.event for each in world.replay._due], 0)
+    scheduler.decide([], 50_000)
+    assert scheduler.state.jobs["J"].state is JobState.PREPARING
+    scheduler.decide([JobBegun("J", 1)], 50_000)
+    assert scheduler.next_deadline() == 60_000
