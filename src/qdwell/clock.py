@@ -9,13 +9,15 @@ back is held at the last instant it showed (C8).
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
 import re
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(?P<fraction>\.\d+)?)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
@@ -53,6 +55,8 @@ class SystemClock:
 
     async def sleep_until(self, at: int) -> None:
         """Return when `now()` is `at` or later; at once if it is already."""
+        import asyncio  # here, because a client that only blocks never needs it
+
         while (rest := at - self.now()) > 0:
             await asyncio.sleep(min(rest, _NAP_MS_MAX) / 1000)
 
@@ -71,6 +75,8 @@ class ManualClock:
 
     async def sleep_until(self, at: int) -> None:
         """Return once the clock has been moved to `at` or beyond."""
+        import asyncio
+
         if at <= self._now:
             return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -105,6 +111,8 @@ class ManualClock:
 
 async def settle(turns: int = 20) -> None:
     """Let every task that can run do so: `turns` turns of the event loop. For tests."""
+    import asyncio
+
     for _ in range(turns):
         await asyncio.sleep(0)
 

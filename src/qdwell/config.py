@@ -110,6 +110,9 @@ class Plan:
     batch_interactive_ttl_seconds: int = setting(
         1, "Idle time after which a batch is inactive (L21, B9).", least=1
     )
+    session_keep_alive_max_seconds: int = setting(
+        3_600, "Longest time that one request may keep an idle session active.", least=1
+    )
     max_ttl_seconds: int = setting(
         28_800, "Longest life of a session, and its default (L6).", least=1, most=SECONDS_MAX
     )

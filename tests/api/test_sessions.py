@@ -34,6 +34,8 @@ async def test_a_new_session_shows_everything_and_has_done_nothing(user: User) -
         "last_job_completed": None,
         "closed_at": None,
         "elapsed_time": None,
+        "keep_alive_until": None,
+        "cache": {"hits": 0, "misses": 0},
     }
 
 

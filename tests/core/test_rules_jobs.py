@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.world import BACKEND, Row, World
-from qdwell.core.decisions import Note, PutJob, Stop
+from qdwell.core.decisions import Note, PutJob, Refusal, Refuse, Stop
 from qdwell.core.events import (
     CancelJob,
     Event,
@@ -17,6 +17,7 @@ from qdwell.core.events import (
     JobPostprocessed,
     JobPrepared,
     RunStopped,
+    SubmitJob,
 )
 from qdwell.core.group import Ending
 from qdwell.core.job import JobState
@@ -240,3 +241,12 @@ def test_an_estimate_is_refined_when_the_job_is_prepared() -> None:
     world.run(until=0)
     decide(world, 1, JobPrepared("J", 1, estimate_ms=7000), JobPrepared("K", 1))
     assert (live(world, "J").estimate_ms, live(world, "K").estimate_ms) == (7000, 100_000)
+
+
+def test_a_job_of_an_id_that_is_live_is_refused_and_changes_nothing() -> None:
+    world = World(lanes=1)
+    world.submit("A1", "A", (5, 1, 1), 0)
+    world.run(until=1)
+    before = live(world, "A1")
+    assert decide(world, 1, SubmitJob(before)) == [Refuse(Refusal.REPEATED_JOB, "A1")]
+    assert live(world, "A1") == before

@@ -35,6 +35,9 @@ ANSWERS = [
     (errors.JobNotFinal("j", "Running"), 400, "not_final"),
     (errors.Internal("abc"), 500, 9999),
     (errors.SessionNotReopened("s"), 400, 1217),
+    (errors.SessionNotActive("s"), 409, "session_not_active"),
+    (errors.RepeatedJob("j"), 409, "repeated_job"),
+    (errors.UnknownCircuit("0" * 64), 409, "unknown_circuit"),
     (errors.UnknownRoute("/x"), 404, "not_found"),
     (errors.MethodNotAllowed("PUT", "/x"), 405, "method_not_allowed"),
 ]

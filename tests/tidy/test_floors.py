@@ -36,7 +36,14 @@ ONLY_HERE: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "time": ({"time"}, ("clock.py",)),
     "chance": (
         {"random", "secrets", "uuid", "numpy.random"},
-        ("executors/", "programs/", "store/ids.py", "store/accounts.py", "api/auth.py"),
+        (
+            "executors/",
+            "programs/",
+            "store/ids.py",
+            "store/accounts.py",
+            "api/auth.py",
+            "client/keys.py",
+        ),
     ),
     "SQL": ({"sqlalchemy", "sqlite3", "alembic", "psycopg"}, ("store/",)),
     "Qiskit": (

@@ -25,7 +25,8 @@ from qdwell.api.docs import docs_page
 from qdwell.api.edge import HANDLERS, Edge, Hot, reply
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.parts import Parts
-from qdwell.api.sessions import Sessions
+from qdwell.api.push import Push
+from qdwell.api.sessions import SESSION_QUERY, Sessions
 from qdwell.api.submission import Submission
 from qdwell.api.usage import WORKLOAD_QUERY, UsageRoutes
 from qdwell.clock import Clock
@@ -61,6 +62,7 @@ def routes(parts: Parts) -> list[Route]:
     jobs, submission = Jobs(parts), Submission(parts)
     sessions, backends = Sessions(parts), Backends(parts)
     usage, discovery, admin = UsageRoutes(parts), Discovery(parts), Admin(parts)
+    push = Push(parts)
     job, session, backend = f"{BASE}/jobs", f"{BASE}/sessions", f"{BASE}/backends"
     one, machine = f"{job}/{{job_id}}", f"{backend}/{{name}}"
     which = ("calibration_id",)
@@ -71,6 +73,10 @@ def routes(parts: Parts) -> list[Route]:
         R("GET", f"{BASE}/instances/usage", usage.instance, m.Usage, hot=True),
         R("GET", f"{machine}/status", backends.status, m.BackendStatus, hot=True),
         R("POST", job, submission.create, m.Accepted, m.JobRequest, hot=True),
+        R("GET", f"{one}/outcome", push.outcome, m.Outcome, query=("wait_ms", "result"),
+          section=ADDED, hot=True),
+        R("GET", f"{BASE}/events", push.events, m.EventPage, query=("after", "wait_ms"),
+          section=ADDED),
         R("GET", one, jobs.read, m.JobDocument, query=("exclude_params",), hot=True),
         R("GET", f"{one}/results", jobs.results, blob, hot=True),
         R("GET", job, jobs.list, m.JobList, query=LIST_QUERY),
@@ -81,8 +87,11 @@ def routes(parts: Parts) -> list[Route]:
         R("PUT", f"{one}/tags", jobs.put_tags, takes=m.TagsRequest),
         R("GET", f"{one}/interim_results", jobs.interim_results, blob),
         R("POST", session, sessions.create, m.SessionDocument, m.SessionRequest),
+        R("GET", session, sessions.list, m.SessionList, query=SESSION_QUERY, section=ADDED),
         R("GET", f"{session}/{{session_id}}", sessions.read, m.SessionDocument),
         R("PATCH", f"{session}/{{session_id}}", sessions.change, takes=m.SessionChange),
+        R("POST", f"{session}/{{session_id}}/keep_alive", sessions.keep_alive, m.SessionDocument,
+          m.KeepAliveRequest, section=ADDED),
         R("DELETE", f"{session}/{{session_id}}/close", sessions.cancel),
         R("GET", backend, backends.list, m.DeviceList),
         R("GET", f"{machine}/configuration", backends.configuration, blob, query=which),

@@ -132,6 +132,7 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
         "estimated_start_time": optional_iso(live.start_at if live else job.running_at),
         "estimated_completion_time": optional_iso(live.end_at if live else job.finished_at),
         "position_in_queue": live.position if live else None,
+        "queue_reason": live.reason if live else None,
         "position_in_provider": live.instance_position if live else None,
         "caller": row.details.caller or "",
     }
@@ -164,6 +165,7 @@ def session_document(group: Group, now: int, history: list[tuple[str, int]]) -> 
         "created": iso(group.created),
         "started_at": optional_iso(group.started_at),
         "activated_at": optional_iso(group.activated_at),
+        "keep_alive_until": optional_iso(group.keep_alive_until),
         "last_job_started": optional_iso(group.last_job_started),
         "last_job_completed": optional_iso(group.last_job_completed),
         "closed_at": optional_iso(group.closed_at),

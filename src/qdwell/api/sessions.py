@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qdwell.api.auth import Caller
-from qdwell.api.body import read_message
+from qdwell.api.body import Query, read_message
 from qdwell.api.documents import mode_word, session_document
 from qdwell.api.edge import no_content, reply
 from qdwell.api.parts import Parts
 from qdwell.config import Plan
-from qdwell.core.group import Group, Mode
+from qdwell.core.group import Group, GroupState, Mode
 from qdwell.engine.requests import BackendView, NewGroup
 from qdwell.errors import (
     BackendOffline,
@@ -26,9 +26,12 @@ from qdwell.errors import (
     UnknownBackend,
     UnknownSession,
 )
-from qdwell.wire.messages import SessionChange, SessionRequest
+from qdwell.wire.messages import KeepAliveRequest, SessionChange, SessionRequest
 
 BODY_BYTES_MAX = 65_536
+PAGE_MAX = 200
+OFFSET_MAX = 10**9
+SESSION_QUERY = ("limit", "offset", "backend", "open")
 
 
 class Sessions:
@@ -65,6 +68,28 @@ class Sessions:
         )
         return reply(self._document(group))
 
+    async def list(self, request: Request) -> Response:
+        """List sessions and batches, newest first; `count` is exact."""
+        caller = await self._parts.caller(request)
+        query = Query(request, SESSION_QUERY)
+        limit = query.page("limit", PAGE_MAX, PAGE_MAX)
+        offset = query.page("offset", 0, OFFSET_MAX, least=0)
+        backend = query.text("backend")
+        view = self._parts.engine.backend(backend) if backend else None
+        wanted = query.flag("open")
+        closed = GroupState.CLOSED
+        states = {None: None, False: [closed], True: [it for it in GroupState if it is not closed]}
+        rows, count = await asyncio.to_thread(
+            self._parts.store.groups,
+            caller.instance.crn,
+            limit=limit,
+            offset=offset,
+            backend=view.name if view else backend,
+            states=states[wanted],
+        )
+        documents = [self._document(row.group) for row in rows]
+        return reply({"sessions": documents, "count": count, "limit": limit, "offset": offset})
+
     async def read(self, request: Request, session_id: str) -> Response:
         """Show a session or batch (S36)."""
         caller = await self._parts.caller(request)
@@ -81,6 +106,25 @@ class Sessions:
         elif group.accepting:
             await self._parts.engine.close_group(caller.instance.crn, session_id)
         return no_content()
+
+    async def keep_alive(self, request: Request, session_id: str) -> Response:
+        """Keep an active session active for a while, though no job comes; it is charged."""
+        parts = self._parts
+        caller = await parts.caller(request)
+        asked = await read_message(request, KeepAliveRequest, BODY_BYTES_MAX, 8)
+        group = await self._group(caller, session_id)
+        if not group.session:
+            raise BadInput("A batch holds no machine that could be kept.", field="session_id")
+        most = parts.plan(caller).session_keep_alive_max_seconds
+        if asked.seconds > most:
+            raise BadInput(
+                f"{asked.seconds} s are more than the {most} s that the plan allows at once.",
+                field="seconds",
+                solution="Ask for less, and again before it is over.",
+            )
+        until = parts.clock.now() + asked.seconds * 1000
+        await parts.engine.keep_alive(caller.instance.crn, session_id, until)
+        return reply(self._document(await self._group(caller, session_id)))
 
     async def cancel(self, request: Request, session_id: str) -> Response:
         """Cancel: accept no more jobs, cancel those that have not reached the QPU (S29)."""
@@ -103,7 +147,10 @@ class Sessions:
 
     def _document(self, group: Group) -> dict[str, object]:
         history = self._parts.store.group_timestamps(group.id)
-        return session_document(group, self._parts.clock.now(), history)
+        document = session_document(group, self._parts.clock.now(), history)
+        stats = self._parts.engine.cache_stats(group.id)
+        document["cache"] = {"hits": stats.hits, "misses": stats.misses}  # S37
+        return document
 
     def _backend(self, asked: SessionRequest) -> BackendView:
         """The backend that was named, or the least busy (S3)."""

@@ -19,8 +19,10 @@ from starlette.responses import Response
 from qdwell.api.auth import Caller, api_version
 from qdwell.api.backends import refuse_calibration
 from qdwell.api.body import check, dump_json, in_proportion, parse_json, read_body
+from qdwell.api.circuits import Circuits
 from qdwell.api.edge import reply
 from qdwell.api.parts import Parts
+from qdwell.api.repeats import job_id_of
 from qdwell.config import Plan
 from qdwell.core.group import Group
 from qdwell.engine.requests import BackendView, NewJob
@@ -28,6 +30,7 @@ from qdwell.errors import (
     BackendOffline,
     BadInput,
     NoGroupOnSimulator,
+    RepeatedJob,
     SessionClosed,
     SessionNotInPlan,
     TagTooLong,
@@ -53,6 +56,7 @@ class Submission:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._rate = Rate()
+        self._circuits = Circuits()
 
     async def create(self, request: Request) -> Response:
         """Accept a job."""
@@ -60,8 +64,12 @@ class Submission:
         caller = await parts.caller(request)
         plan = parts.plan(caller)
         self._rate.check(caller.user_id, plan.submissions_per_minute, parts.clock.now())
+        crn = caller.instance.crn
+        job_id = job_id_of(crn, request.headers.get("idempotency-key"))
+        if job_id is not None and (done := self._done(crn, job_id)) is not None:
+            return done
         body = await read_body(request, parts.config.server.body_bytes_max)
-        asked, params = await in_proportion(len(body), self._read, body)
+        asked, params = await in_proportion(len(body), self._read, body, crn)
         tags = check_tags(asked.tags or [], plan)
         named = self._named(asked.backend)
         if asked.session_id is None and "job" not in plan.modes:
@@ -89,12 +97,29 @@ class Submission:
             caller=headers.get("x-qx-client-application", "")[:CALLER_LENGTH_MAX],
             api_version=api_version(headers),
             executions_max=plan.executions_max,
+            job_id=job_id,
         )
-        job = await parts.engine.submit(new)
+        try:
+            job = await parts.engine.submit(new)
+        except RepeatedJob:
+            # The first one was under way when we looked; it is stored now.
+            done = self._done(crn, job_id or "")
+            if done is None:
+                raise
+            return done
         # The name that was asked for: for another one the stock client loads that backend first.
-        return reply({"id": job.id, "backend": asked.backend or backend.name})
+        answer: dict[str, Any] = {"id": job.id, "backend": asked.backend or backend.name}
+        if job_id is not None:  # a client of our own: the stock one names no circuits
+            self._circuits.keep(crn, asked.params)
+            answer["circuits_kept"] = True
+        return reply(answer)
 
-    def _read(self, body: bytes) -> tuple[JobRequest, bytes]:
+    def _done(self, crn: str, job_id: str) -> Response | None:
+        """The answer to a submission that was accepted before, and is sent again."""
+        row = self._parts.store.job(crn, job_id)
+        return None if row is None else reply({"id": job_id, "backend": row.job.backend})
+
+    def _read(self, body: bytes, crn: str) -> tuple[JobRequest, bytes]:
         """Return the message, and the JSON text of its `params`."""
         message = check(JobRequest, parse_json(body, self._parts.config.server.body_depth_max))
         if message.start_session:
@@ -106,6 +131,7 @@ class Submission:
         if message.session_time:
             raise BadInput("session_time belongs to start_session.", field="session_time")
         refuse_calibration(message.calibration_id)
+        self._circuits.resolve(crn, message.params)
         self._parts.engine.check_submission(message.program_id, message.params)
         return message, dump_json(message.params, body)
 

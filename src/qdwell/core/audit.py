@@ -19,6 +19,7 @@ from qdwell.core.decisions import (
     PutCharge,
     PutGroup,
     PutJob,
+    Refusal,
     Refuse,
 )
 from qdwell.core.events import (
@@ -115,7 +116,12 @@ class Auditor:
 
     def _answered(self, events: Sequence[Event], decisions: Sequence[Decision]) -> None:
         """Each submission is accepted or refused, and not both (P6)."""
-        refused = {each.subject for each in decisions if isinstance(each, Refuse)}
+        refused = {
+            each.subject
+            for each in decisions
+            # A repetition is refused because the first one was accepted.
+            if isinstance(each, Refuse) and each.refusal is not Refusal.REPEATED_JOB
+        }
         for event in events:
             if isinstance(event, SubmitJob):
                 accepted = event.job.id in self.jobs

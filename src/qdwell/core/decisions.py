@@ -29,10 +29,12 @@ class Refusal(StrEnum):
     BACKEND_OFFLINE = "backend_offline"  # E9
     UNKNOWN_GROUP = "unknown_group"  # E11
     GROUP_CLOSED = "group_closed"  # E10
+    GROUP_NOT_ACTIVE = "group_not_active"  # nothing is held that could be kept
     WRONG_BACKEND = "wrong_backend"  # E15
     LIMIT_ABOVE_MAX_TTL = "limit_above_max_ttl"  # E13
     PENDING_LIMIT = "pending_limit"  # E16
     SPEND_LIMIT = "spend_limit"  # E17
+    REPEATED_JOB = "repeated_job"  # a job of this id is there already
     UNKNOWN_JOB = "unknown_job"  # E19 or E20: not a live job
     NO_GROUP_ON_SIMULATOR = "no_group_on_simulator"  # S34
 

@@ -158,6 +158,16 @@ class CancelGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """A user keeps an active session active until an instant, though no job comes. The other TTLs
+    stand; the time is charged like any other of the window (U4).
+    """
+
+    group: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetBackendMode:
     """An operator pauses, stops, or resumes a backend (I11)."""
 
@@ -207,6 +217,7 @@ Request = (
     | CreateGroup
     | CloseGroup
     | CancelGroup
+    | KeepAlive
     | SetBackendMode
     | PutBackend
     | PutInstance

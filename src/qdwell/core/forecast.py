@@ -10,13 +10,14 @@ each instance's line. Jobs behind them get a rank in order of acceptance, and no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
 
 from qdwell.core.decisions import PutJob
 from qdwell.core.events import Event, PutBackend, PutInstance, ServiceResumed
 from qdwell.core.job import FINAL, Job, JobState
+from qdwell.core.reasons import why_waiting
 from qdwell.core.replay import Phases, Replay
 from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Machine, Snapshot, State
@@ -35,6 +36,7 @@ class Forecast:
     instance_position: int  #: among those of the same instance
     start_at: int | None = None  #: entry to RUNNING; None if it is too far ahead to tell
     end_at: int | None = None  #: end of its time in the QPU
+    reason: str | None = None  #: why it waits, where that was asked for
 
 
 def expected(job: Job) -> Phases:
@@ -65,6 +67,14 @@ def forecast(
         ranks[instance] = ranks.get(instance, 0) + 1
         found[job_id] = Forecast(position, ranks[instance], starts.get(job_id), ends.get(job_id))
     return found
+
+
+def with_reason(state: State, job_id: str, found: Forecast | None, now: int) -> Forecast | None:
+    """Return the forecast of a job, with why it waits; only whoever asks pays for that."""
+    job = state.jobs.get(job_id)
+    if found is None or job is None:
+        return found
+    return replace(found, reason=why_waiting(state, job, now))
 
 
 def _front(state: State, machine: Machine, starts_max: int) -> list[Job]:

@@ -90,6 +90,9 @@ class Group:
     idle_since: int | None = (
         None  #: since when it has had no unfinished job; starts S22 and S31 timers
     )
+    keep_alive_until: int | None = (
+        None  #: until when a session stays ACTIVE without work, beyond its interactive TTL
+    )
     started_at: int | None = None  #: first activation; starts the max-TTL clock, once (S16)
     activated_at: int | None = None  #: latest activation
     charging_since: int | None = (

@@ -336,7 +336,8 @@ class Turn:
             machine.lock = None
         if machine.reservation == group.id and to is GroupState.CLOSED:
             machine.reservation = None
-        return self.put_group(group, cause, to, **changes, **self.end_charge(group, self.now))
+        ended = self.end_charge(group, self.now)
+        return self.put_group(group, cause, to, keep_alive_until=None, **changes, **ended)
 
     def close_group(self, group: Group, cause: str) -> None:
         """The group is closed for good, and forgotten (S10, S33)."""

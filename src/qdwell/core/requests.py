@@ -9,6 +9,7 @@ from qdwell.core.events import (
     CancelJob,
     CloseGroup,
     CreateGroup,
+    KeepAlive,
     PutBackend,
     PutInstance,
     Request,
@@ -17,7 +18,7 @@ from qdwell.core.events import (
     SubmitJob,
 )
 from qdwell.core.fairshare import Instance
-from qdwell.core.group import Ending, Group
+from qdwell.core.group import Ending, Group, GroupState
 from qdwell.core.job import CODE_CANCELLED, Job, JobState
 from qdwell.core.moves import Turn
 from qdwell.core.state import Machine
@@ -35,6 +36,8 @@ def request(turn: Turn, event: Request) -> None:
         _close_group(turn, event.group)
     elif isinstance(event, CancelGroup):
         _cancel_group(turn, event.group)
+    elif isinstance(event, KeepAlive):
+        _keep_alive(turn, event)
     elif isinstance(event, SetBackendMode):
         _set_mode(turn, event)
     elif isinstance(event, PutBackend):
@@ -63,6 +66,8 @@ def _submit(turn: Turn, job: Job) -> None:
 def _refusal(turn: Turn, job: Job) -> Refuse | None:
     """J9: backend, session, pending limit, instance policy, in this order; the first one wins."""
     state = turn.state
+    if job.id in state.jobs:
+        return Refuse(Refusal.REPEATED_JOB, job.id)
     machine = state.machines.get(job.backend)
     if machine is None:
         return Refuse(Refusal.UNKNOWN_BACKEND, job.id)
@@ -143,6 +148,16 @@ def _cancel_group(turn: Turn, group_id: str) -> None:
     else:
         reason = f"The {'session' if group.session else 'batch'} of this job was cancelled."
         turn.end_group(group, Ending.CANCEL, JobState.CANCELLED, CODE_CANCELLED, reason)
+
+
+def _keep_alive(turn: Turn, event: KeepAlive) -> None:
+    group = turn.state.groups.get(event.group)
+    if group is None:
+        turn.out.append(Refuse(Refusal.UNKNOWN_GROUP, event.group))
+    elif group.state is not GroupState.ACTIVE or not group.accepting or not group.session:
+        turn.out.append(Refuse(Refusal.GROUP_NOT_ACTIVE, event.group))
+    elif event.until > (group.keep_alive_until or 0):
+        turn.put_group(group, "kept alive by its user", keep_alive_until=event.until)
 
 
 def _set_mode(turn: Turn, event: SetBackendMode) -> None:

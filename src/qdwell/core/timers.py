@@ -63,7 +63,7 @@ def group_deadline(state: State, group: Group, timer: Timer) -> int | None:
         return None if group.active_ttl_ms is None else group.activated_at + group.active_ttl_ms
     if group.idle_since is None or not group.accepting:
         return None
-    return group.idle_since + group.interactive_ttl_ms
+    return max(group.idle_since + group.interactive_ttl_ms, group.keep_alive_until or 0)
 
 
 def instance_deadline(state: State, instance_id: str, timer: Timer, now: int) -> int | None:

@@ -8,6 +8,16 @@ decide, commit, act), `actions` (what each decision starts) and `reports` (what 
 
 from qdwell.core.forecast import Forecast
 from qdwell.engine.engine import Engine
+from qdwell.engine.memory import Change, InterimStored
 from qdwell.engine.requests import BackendView, CacheStats, NewGroup, NewJob
 
-__all__ = ["BackendView", "CacheStats", "Engine", "Forecast", "NewGroup", "NewJob"]
+__all__ = [
+    "BackendView",
+    "CacheStats",
+    "Change",
+    "Engine",
+    "Forecast",
+    "InterimStored",
+    "NewGroup",
+    "NewJob",
+]

@@ -24,10 +24,11 @@ from qdwell.core.events import (
     CloseGroup,
     CreateGroup,
     Event,
+    KeepAlive,
     SetBackendMode,
     SubmitJob,
 )
-from qdwell.core.forecast import Forecast, forecast
+from qdwell.core.forecast import Forecast, forecast, with_reason
 from qdwell.core.group import Group
 from qdwell.core.job import SERVER_WORDS, Job
 from qdwell.core.state import Machine, Settings
@@ -44,6 +45,7 @@ from qdwell.engine.workers import ForkServer, preload_for
 from qdwell.errors import (
     JobIsFinal,
     NotAllowed,
+    SessionNotActive,
     StoreUnavailable,
     UnknownBackend,
     UnknownJob,
@@ -269,12 +271,18 @@ class Engine:
         """
         await self._end_group(instance, group_id, CancelGroup(group_id))
 
-    async def _end_group(self, instance: str, group_id: str, event: Event) -> None:
+    async def keep_alive(self, instance: str, group_id: str, until: int) -> None:
+        """Keep a session active until then; raises UnknownSession, SessionNotActive."""
+        if not await self._end_group(instance, group_id, KeepAlive(group_id, until)):
+            raise SessionNotActive(group_id)
+
+    async def _end_group(self, instance: str, group_id: str, event: Event) -> bool:
         live = self._memory.groups.get(group_id)
         if live is not None and live.instance == instance:
-            await self._decided(Item(self._clock.now(), event))
-        elif await self._in_thread(self._store.group, instance, group_id) is None:
+            return await self._decided(Item(self._clock.now(), event)) is None
+        if await self._in_thread(self._store.group, instance, group_id) is None:
             raise UnknownSession(group_id, on_resource=True)
+        return False  # it is closed
 
     async def set_backend_mode(self, name: str, mode: BackendMode, reason: str = "") -> None:
         """Pause, stop, or resume a backend (I11).
@@ -356,7 +364,8 @@ class Engine:
         if turn != self._loop.turns:
             known = forecast(self._loop.scheduler, job.backend, self._clock.now())
             self._forecasts[job.backend] = (self._loop.turns, known)
-        return known.get(job_id)
+        state = self._loop.scheduler.state
+        return with_reason(state, job_id, known.get(job_id), self._clock.now())
 
     def cache_stats(self, group_id: str) -> CacheStats:
         """Hits and misses of a group's cache (S37); zeros once it has closed."""

@@ -22,15 +22,7 @@ from typing import Any
 import structlog
 
 from qdwell.clock import Clock
-from qdwell.core.decisions import (
-    Action,
-    Decision,
-    Execute,
-    Postprocess,
-    Prepare,
-    PutJob,
-    Refuse,
-)
+from qdwell.core.decisions import Action, Decision, Execute, Postprocess, Prepare, PutJob, Refuse
 from qdwell.core.events import (
     CancelGroup,
     CancelJob,
@@ -38,6 +30,7 @@ from qdwell.core.events import (
     CreateGroup,
     Event,
     JobFailed,
+    KeepAlive,
     RunStopped,
     ServiceResumed,
     SetBackendMode,
@@ -169,6 +162,7 @@ class Loop:
             for item in items:
                 item.settle(refused.get(item))
             self._published(decisions, [it for it in items if it not in refused])
+            self._memory.publish_interim(found.interim)
         self.turns += 1
         self.turned.set()
         self.turned.clear()
@@ -374,7 +368,7 @@ def _subject(event: Event | None) -> str | None:
             return event.group.id
         case CancelJob():
             return event.job
-        case CloseGroup() | CancelGroup():
+        case CloseGroup() | CancelGroup() | KeepAlive():
             return event.group
         case SetBackendMode():
             return event.backend

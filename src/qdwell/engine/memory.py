@@ -11,13 +11,23 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from qdwell.clock import Clock
 from qdwell.core.decisions import Decision, PutGroup, PutJob
 from qdwell.core.group import Group, GroupState
 from qdwell.core.job import Job
 
-Change = PutJob | PutGroup
+
+@dataclass(frozen=True, slots=True)
+class InterimStored:
+    """A live job has one more interim result (R5)."""
+
+    job: Job
+    n: int  #: its number, from 0
+
+
+Change = PutJob | PutGroup | InterimStored
 _CHANGES_WAITING_MOST = 1_000  # of one reader; a slower one is cut off and must read anew
 
 
@@ -53,6 +63,14 @@ class Memory:
                 continue
             for reader in list(self._readers):
                 self._tell(reader, decision)
+
+    def publish_interim(self, interim: Iterable[tuple[str, int, bytes]]) -> None:
+        """Interim results are on disk. Those of a job that has ended are told by its end."""
+        for job_id, n, _ in interim:
+            job = self.jobs.get(job_id)
+            if job is not None:
+                for reader in list(self._readers):
+                    self._tell(reader, InterimStored(job, n))
 
     def _put_job(self, change: PutJob) -> None:
         job = change.job

@@ -201,11 +201,16 @@ class LocalPool:
         job.add_done_callback(self._jobs.discard)
 
     async def _forked(self, place: _Place) -> None:
+        def heard(worker: Worker, frame: Frame) -> None:
+            if frame.op == "ready":
+                place.worker = worker  # its first word may be quicker than the end of its fork
+            self._heard(place, frame)
+
         try:
             worker = await Worker.start(
                 self.server,
                 self.role,
-                lambda _worker, frame: self._heard(place, frame),
+                heard,
                 lambda worker: self._lost(place, worker),
             )
         except (WorkerLost, OSError) as error:
@@ -213,7 +218,8 @@ class LocalPool:
             self._retry(place, str(error))
             return
         place.starting = False
-        place.worker = worker
+        if not worker.ended.is_set():
+            place.worker = worker
         if self._closed:
             worker.kill()
 

@@ -9,6 +9,7 @@ from qdwell.errors import (
     LimitAboveMaxTtl,
     NoGroupOnSimulator,
     PendingLimit,
+    RepeatedJob,
     RequestError,
     SessionClosed,
     SpendLimitReached,
@@ -22,6 +23,8 @@ from qdwell.store import Store
 def of_job(store: Store, refuse: Refuse, job: Job, used_ms: int) -> RequestError:
     """Why a submission was refused. Reads the store: a group may be closed rather than unknown."""
     group = job.group or ""
+    if refuse.refusal is Refusal.REPEATED_JOB:
+        return RepeatedJob(job.id)
     match refuse.refusal:
         case Refusal.UNKNOWN_GROUP:
             # The core forgets a closed group; only its own instance may learn that it was one.

@@ -26,30 +26,34 @@
         ├── TooManyTags           E5   400
         ├── TagTooLong            E5   400
         ├── BodyTooLarge          E6   413
+        ├── UnknownCircuit             409
         ├── UnknownProgram        E7   404
         ├── UnknownBackend        E8   400, or 404 on the backend itself
         ├── BackendOffline        E9   400
         ├── SessionClosed         E10  400
         │   └── SessionNotReopened  E30
         ├── UnknownSession        E11  400, or 404 on the session itself
+        ├── SessionNotActive           409
         ├── SessionNotInPlan      E12  400
         ├── PendingLimit          E16  400
         ├── SpendLimitReached     E17  409
         ├── UnknownJob            E19  404
+        ├── RepeatedJob                409
         ├── JobIsFinal            E20  409
         ├── JobNotFinal           E21  400
         ├── UnknownRoute               404
         ├── MethodNotAllowed           405
         └── Internal              E29  500
 
-The classes are in two files: `inside` for what stays in our own processes, `answers` for what a
-user is answered.
+The classes are in three files: `inside` for what stays in our own processes, `answers` for what a
+user is answered, `added` for answers about what qdwell adds to the dialect.
 
 A docstring is the sense of the message. A message says what happened, and to which object;
 `solution` says what to do next. Rows E22-E28 are not here, except as `ProgramError`: they are the
 end of a job, not the answer to a request.
 """
 
+from qdwell.errors.added import RepeatedJob, SessionNotActive, UnknownCircuit
 from qdwell.errors.answers import (
     BackendOffline,
     BadInput,
@@ -117,8 +121,10 @@ __all__ = [
     "PendingLimit",
     "ProgramError",
     "QdwellError",
+    "RepeatedJob",
     "RequestError",
     "SessionClosed",
+    "SessionNotActive",
     "SessionNotInPlan",
     "SessionNotReopened",
     "SpendLimitReached",
@@ -131,6 +137,7 @@ __all__ = [
     "TooManyTags",
     "UnknownAccount",
     "UnknownBackend",
+    "UnknownCircuit",
     "UnknownJob",
     "UnknownPlan",
     "UnknownProgram",

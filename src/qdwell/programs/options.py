@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from qdwell.errors import BadInput, UnknownProgram
+from qdwell.programs import v1_options
 
 #: Shots of a PUB when nobody says (O31, L23).
 DEFAULT_SHOTS = 4096
@@ -36,6 +37,9 @@ def check_submission(program_id: str, params: Mapping[str, Any]) -> None:
         raise UnknownProgram(program_id)
     if not isinstance(params, Mapping):
         raise _bad("params", "must be an object")
+    if "version" not in params:
+        v1_options.check(program_id, params)
+        return
     if params.get("version") != 2 or isinstance(params.get("version"), bool):
         raise _bad("params.version", f"must be 2, not {params.get('version')!r}")
     _check(_RULES[program_id], params, "params")

@@ -73,7 +73,7 @@ class Reader:
         # The device's version is in the key: a new calibration may take away an instruction (S37).
         address = ("circuit", key, self._device.name, self._device.version)
         loaded = self._cache.get(
-            address, lambda: self._load(part, text, key, field), lambda it: it.fitted.weight
+            address, lambda: self._load(part, key, field), lambda it: it.fitted.weight
         )
         if measured and "measure" not in loaded.fitted.names:
             raise ProgramError(
@@ -83,17 +83,24 @@ class Reader:
             )
         return loaded
 
-    def _load(self, part: Any, text: str, key: bytes, field: str) -> Loaded:
+    def parsed(self, part: Any, field: str) -> QuantumCircuit:
+        """A circuit as it was sent, not checked against the device.
+
+        Raises:
+            ProgramError: 1603, it cannot be read.
+        """
         try:
             if isinstance(part, str):
-                circuit = codec.load_qasm3(text, field)
-            else:
-                circuit = self._decoder.circuit(text, field)
+                return codec.load_qasm3(part, field)
+            return self._decoder.circuit(part["__value__"], field)
         except codec.CircuitError as error:
             raise ProgramError(error.code or 0, error.message, error.solution) from error
         except BadInput as error:
             # A payload that is no base64 or zlib is an unreadable circuit to the user all the same.
             raise ProgramError(codec.CircuitError.code, error.message) from error
+
+    def _load(self, part: Any, key: bytes, field: str) -> Loaded:
+        circuit = self.parsed(part, field)
         if not self._device.simulator:
             check_instructions(circuit, self._device.target, self._device.name, field)
         return Loaded(key, circuit, self._device.fit(circuit), circuit.depth())

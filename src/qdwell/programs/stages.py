@@ -7,14 +7,20 @@ from types import ModuleType
 
 from qdwell.clock import stopwatch_ns
 from qdwell.errors import BadInput, ProgramError
-from qdwell.programs import estimator, sampler
+from qdwell.programs import estimator, estimator_v1, sampler, sampler_v1
 from qdwell.programs.cache import Cache
 from qdwell.programs.options import check_submission
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
 from qdwell.wire import codec
 from qdwell.wire.device import Device
 
-_PROGRAMS: dict[str, ModuleType] = {"sampler": sampler, "estimator": estimator}
+#: What is prepared says by its program id who goes on with it; V1 input has no version.
+_PROGRAMS: dict[str, ModuleType] = {
+    "sampler": sampler,
+    "estimator": estimator,
+    sampler_v1.ID: sampler_v1,
+    estimator_v1.ID: estimator_v1,
+}
 
 Emit = Callable[[bytes], None]
 
@@ -30,7 +36,8 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
         check_submission(work.program_id, params)
     except BadInput as error:
         raise ProgramError(1208, error.message, error.solution) from error
-    result: tuple[Prepared, Facts] = _PROGRAMS[work.program_id].prepare(work, params, device, cache)
+    name = work.program_id if "version" in params else f"{work.program_id}-v1"
+    result: tuple[Prepared, Facts] = _PROGRAMS[name].prepare(work, params, device, cache)
     return result
 
 

@@ -158,6 +158,7 @@ groups = Table(
     _instant("last_job_started"),
     _instant("last_job_completed"),
     _number("usage_ms"),
+    _instant("keep_alive_until"),
     _check("mode_word", f"mode IN ({_words(Mode)})"),
     _check("state_word", f"state IN ({_words(GroupState)})"),
     _check("ending_word", f"ending IN ({_words(Ending)})"),

@@ -22,14 +22,17 @@ from qdwell.wire.replies import (
     Device,
     DeviceList,
     ErrorBody,
+    EventPage,
     Health,
     InstanceList,
     JobDocument,
     JobList,
     JobMetrics,
+    Outcome,
     Reply,
     SearchPage,
     SessionDocument,
+    SessionList,
     Token,
     Usage,
     UsageByInstance,
@@ -44,17 +47,21 @@ __all__ = [
     "Device",
     "DeviceList",
     "ErrorBody",
+    "EventPage",
     "Health",
     "InstanceList",
     "JobDocument",
     "JobList",
     "JobMetrics",
     "JobRequest",
+    "KeepAliveRequest",
+    "Outcome",
     "Reply",
     "SearchPage",
     "SearchRequest",
     "SessionChange",
     "SessionDocument",
+    "SessionList",
     "SessionRequest",
     "TagsRequest",
     "Token",
@@ -129,6 +136,14 @@ class SessionChange(Request):
     """Body of `PATCH /sessions/{id}` (S28, S32)."""
 
     accepting_jobs: bool
+
+
+class KeepAliveRequest(Request):
+    """Body of `POST /sessions/{id}/keep_alive`."""
+
+    seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        description="For how long from now it stays active without work; it is charged."
+    )
 
 
 class TagsRequest(Request):

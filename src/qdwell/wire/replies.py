@@ -183,8 +183,24 @@ class JobMetrics(Reply):
     estimated_start_time: str | None
     estimated_completion_time: str | None
     position_in_queue: int | None
+    queue_reason: str | None = Field(description="why it waits, as a sentence; null if not queued")
     position_in_provider: int | None
     caller: str
+
+
+class Outcome(Reply):
+    """A job, and its result once it has completed."""
+
+    job: JobDocument
+    result: Any = Field(None, description="Left out before the end; null if it has been erased.")
+
+
+class EventPage(Reply):
+    """What has changed since a cursor."""
+
+    cursor: str = Field(description="To be given as `after` the next time.")
+    changes: list[dict[str, Any]] = Field(description="Of jobs, sessions, and interim results.")
+    reset: bool = Field(description="Some changes cannot be told any more: look for yourself.")
 
 
 class SessionTimestamp(Reply):
@@ -210,8 +226,19 @@ class SessionDocument(Reply):
     last_job_started: str | None
     last_job_completed: str | None
     closed_at: str | None
+    keep_alive_until: str | None = Field(description="until when it stays active without work")
+    cache: dict[str, int] = Field(description="hits and misses of its prepared circuits (S37)")
     elapsed_time: float | None = Field(description="usage so far in seconds (U5)")
     timestamps: list[SessionTimestamp]
+
+
+class SessionList(Reply):
+    """A page of sessions and batches; `count` is the exact number of matches."""
+
+    sessions: list[SessionDocument]
+    count: int
+    limit: int
+    offset: int
 
 
 class Usage(Reply):

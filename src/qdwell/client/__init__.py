@@ -1,0 +1,1 @@
+"""The Python API of the seed documents: asks a qdwell server. Imports `wire` and `errors` only."""

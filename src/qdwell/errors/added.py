@@ -1,0 +1,38 @@
+"""Refusals of what qdwell adds to the dialect: circuits by hash, repeats, keep-alive."""
+
+from __future__ import annotations
+
+from qdwell.errors.answers import RequestError
+
+
+class UnknownCircuit(RequestError):
+    """A circuit was named by its hash, and this server does not have it for this instance."""
+
+    status = 409
+    code = "unknown_circuit"
+    solution = "Send the circuit whole."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no circuit {name!r} here.", field="params")
+
+
+class RepeatedJob(RequestError):
+    """A submission with this key is being accepted already."""
+
+    status = 409
+    code = "repeated_job"
+    solution = "Use a fresh Idempotency-Key for each job."
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"Job {job_id!r} is there already.")
+
+
+class SessionNotActive(RequestError):
+    """Only an active session holds a machine, so only that can be kept alive."""
+
+    status = 409
+    code = "session_not_active"
+    solution = "Submit a job: it activates the session again."
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"Session {session_id!r} is not active.")

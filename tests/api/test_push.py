@@ -1,0 +1,189 @@
+"""Waiting that is pushed: outcomes, events, and submissions that are sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from api.conftest import Site, User, bell, fault
+from qdwell.api.repeats import job_id_of
+from qdwell.store import new_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def events(user: User, after: str | None = None, wait_ms: int = 0) -> dict[str, Any]:
+    query = {"wait_ms": wait_ms} | ({"after": after} if after else {})
+    answer = await user.get("/events", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+# ---- outcomes ------------------------------------------------------------------------------------
+
+
+async def test_an_outcome_is_held_until_the_end_and_brings_the_result(user: User) -> None:
+    job = await user.submit("brief")
+    answer = (await user.get(f"/jobs/{job}/outcome", params={"wait_ms": 30_000})).json()
+    assert answer["job"]["state"]["status"] == "Completed"
+    assert answer["result"] == (await user.get(f"/jobs/{job}/results")).json()
+    bare = (await user.get(f"/jobs/{job}/outcome", params={"result": "false"})).json()
+    assert set(bare) == {"job"}
+
+
+async def test_an_outcome_that_is_not_waited_for_is_told_at_once(user: User) -> None:
+    job = await user.submit("endless")
+    for query in ({}, {"wait_ms": 20}):
+        answer = (await user.get(f"/jobs/{job}/outcome", params=query)).json()
+        assert answer["job"]["state"]["status"] in ("Queued", "Running")
+        assert "result" not in answer
+    await user.ask("POST", f"/jobs/{job}/cancel")
+    answer = (await user.get(f"/jobs/{job}/outcome", params={"wait_ms": 30_000})).json()
+    assert answer["job"]["state"]["status"] == "Cancelled"
+
+
+async def test_anothers_outcome_is_unknown(user: User, other: User) -> None:
+    job = await user.submit("endless")
+    answer = await other.get(f"/jobs/{job}/outcome", params={"wait_ms": 30_000})
+    assert fault(answer)["status"] == 404
+    await user.ask("POST", f"/jobs/{job}/cancel")
+
+
+async def test_a_private_result_comes_once(user: User) -> None:
+    job = await user.submit("quick", private=True)
+    answer = (await user.get(f"/jobs/{job}/outcome", params={"wait_ms": 30_000})).json()
+    assert answer["result"] is not None
+    again = (await user.get(f"/jobs/{job}/outcome")).json()
+    assert again["result"] is None
+
+
+# ---- events --------------------------------------------------------------------------------------
+
+
+async def told(user: User, cursor: str, wanted: int) -> tuple[str, list[dict[str, Any]]]:
+    """Ask until so many changes have been told."""
+    found: list[dict[str, Any]] = []
+    while len(found) < wanted:
+        page = await events(user, cursor, 30_000)
+        assert not page["reset"]
+        cursor = page["cursor"]
+        found += page["changes"]
+    return cursor, found
+
+
+async def test_events_tell_of_jobs_and_sessions(user: User) -> None:
+    cursor = (await events(user))["cursor"]
+    session = await user.session("quick")
+    job = await user.submit("quick", session_id=session["id"])
+    await user.finished(job)
+    cursor, changes = await told(user, cursor, 4)
+    assert {it["id"] for it in changes} == {job, session["id"]}
+    assert [it["status"] for it in changes if it["kind"] == "job"][-1] == "Completed"
+    assert "active" in [it["state"] for it in changes if it["kind"] == "session"]
+    assert (await events(user, cursor, 20))["changes"] == []
+
+
+async def test_a_held_request_is_answered_by_the_change(user: User) -> None:
+    cursor = (await events(user))["cursor"]
+    waiting = asyncio.ensure_future(events(user, cursor, 30_000))
+    await asyncio.sleep(0)
+    await user.submit("quick")
+    assert (await waiting)["changes"]
+
+
+async def test_others_see_nothing(user: User, other: User) -> None:
+    cursor = (await events(other))["cursor"]
+    await user.finished(await user.submit("quick"))
+    assert (await events(other, cursor, 20))["changes"] == []
+
+
+@pytest.mark.parametrize("cursor", ["1-1", "nonsense", "zz-zz", "-"])
+async def test_a_cursor_of_another_process_is_answered_with_reset(user: User, cursor: str) -> None:
+    page = await events(user, cursor)
+    assert page["reset"]
+    assert not (await events(user, page["cursor"]))["reset"]
+
+
+async def test_a_stream_can_be_resumed(user: User, site: Site) -> None:
+    cursor = (await events(user))["cursor"]
+    job = await user.submit("quick")
+    await user.finished(job)
+    headers = {**user.headers, "Accept": "text/event-stream", "Last-Event-ID": cursor}
+    seen = await streamed(site.app, headers, wanted=2)
+    kinds = [json.loads(it["data"])["status"] for it in seen if it.get("event") == "job"]
+    assert kinds[0] == "Queued"
+    resumed = await streamed(site.app, {**headers, "Last-Event-ID": seen[0]["id"]}, wanted=1)
+    assert resumed[0] == seen[1]  # exactly behind what was seen
+
+
+async def streamed(app: Any, headers: dict[str, str], wanted: int) -> list[dict[str, str]]:
+    """Read so many events of the stream, and hang up."""
+    enough = asyncio.Event()
+    text = ""
+
+    async def receive() -> dict[str, Any]:
+        if asked.pop() if asked else False:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await enough.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal text
+        text += message.get("body", b"").decode()
+        if len(blocks(text)) >= wanted:
+            enough.set()
+
+    asked = [True]
+    scope = {
+        "type": "http", "method": "GET", "path": "/api/v1/events", "raw_path": b"/api/v1/events",
+        "query_string": b"", "http_version": "1.1", "scheme": "http", "root_path": "",
+        "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+        "client": None, "server": None, "asgi": {"version": "3.0", "spec_version": "2.3"},
+    }  # fmt: skip
+    await asyncio.wait_for(app(scope, receive, send), 30)
+    return blocks(text)[:wanted]
+
+
+def blocks(text: str) -> list[dict[str, str]]:
+    """The events of a stream that have data."""
+    found = []
+    for block in text.split("\n\n")[:-1]:
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        if "data" in lines:
+            found.append(lines)
+    return found
+
+
+# ---- a submission that is sent twice -------------------------------------------------------------
+
+
+async def test_the_same_key_is_the_same_job(user: User, other: User) -> None:
+    key = {"Idempotency-Key": new_id()}
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick"}
+    first = (await user.ask("POST", "/jobs", json=body, headers=key)).json()
+    assert first["circuits_kept"]
+    again = (await user.ask("POST", "/jobs", json=body, headers=key)).json()
+    assert again["id"] == first["id"]
+    await user.finished(first["id"])
+    assert (await user.ask("POST", "/jobs", json=body, headers=key)).json()["id"] == first["id"]
+    assert (await user.get("/jobs")).json()["count"] == 1
+    theirs = (await other.ask("POST", "/jobs", json=body, headers=key)).json()
+    assert theirs["id"] != first["id"]  # a key means something to its own instance only
+
+
+@pytest.mark.parametrize("key", ["short", "O" * 26, "0" * 27])
+async def test_a_key_of_another_form_is_refused(user: User, key: str) -> None:
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick"}
+    answer = await user.ask("POST", "/jobs", json=body, headers={"Idempotency-Key": key})
+    assert (fault(answer)["status"], fault(answer)["field"]) == (400, "Idempotency-Key")
+
+
+async def test_ids_of_keys_keep_their_time_and_differ() -> None:
+    one, two = new_id(), new_id()
+    assert job_id_of("a", one) == job_id_of("a", one)
+    assert len({job_id_of(it, key) for it in "ab" for key in (one, two)}) == 4
+    assert str(job_id_of("a", one))[:10] == one[:10]
+    assert job_id_of("a", None) is None
