@@ -15,7 +15,7 @@ DEPTH = 9
 WORLDS = {
     "everyone": Small(True, (("A", 1), ("B", 1), ("S", 1), ("T", 1))),
     "two in the session, no lock": Small(False, (("B", 1), ("S", 2), ("T", 1))),
-    "windows end by themselves": Small(True, (("A", 1), ("S", 1), ("T", 1)), active_ttl_ms=2),
+    "idle windows end": Small(True, (("A", 1), ("S", 1), ("T", 1)), active_ttl_ms=2),
 }
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from core.world import World
-from qdwell.core.decisions import PutJob
+from qdwell.core.decisions import Held, PutCharge, PutJob
 from qdwell.core.fairshare import Share, SortedKeys
 from qdwell.core.job import JobState
+from qdwell.core.state import Settings
 from qdwell.core.usage import Ledger
 
 W = 100
@@ -185,3 +186,94 @@ def test_p16_neither_falls_behind_by_more_than_one_charge(
         left[job.instance] -= 1
     for one, two in pairwise(started):
         assert (one.running_at or 0) <= (two.running_at or 0)
+
+
+# ---- the window's edge and the order (Q9) --------------------------------------------------------
+
+
+def test_an_instance_moves_while_the_edge_is_in_one_of_its_charges() -> None:
+    ledger = Ledger(W)
+    ledger.add("A", 10, 30)
+    ledger.add("B", 20, 21)
+    usage = ledger.of("A")
+    story = []
+    for now in (109, 110, 120, 121, 129, 130, 131):
+        met = ledger.advance(now)
+        story.append((now, sorted(met), usage.moving, usage.settled_ms, len(usage.leaving)))
+    assert story == [
+        (109, [], False, 20, 0),
+        (110, ["A"], True, 0, 1),
+        (120, ["B"], True, 0, 1),
+        (121, ["B"], True, 0, 1),
+        (129, [], True, 0, 1),
+        (130, ["A"], False, 0, 0),
+        (131, [], False, 0, 0),
+    ]
+    ledger.open("A", "x", 131)
+    assert usage.moving
+    ledger.close("A", "x", 131)
+    assert not usage.moving
+    assert not usage.inside
+
+
+def test_a_part_for_a_forecast_moves_at_the_same_instants() -> None:
+    ledger = Ledger(W)
+    for start, end in ((50, 60), (10, 30), (40, 45), (30, 35)):
+        ledger.add("A", start, end)
+    ledger.add("C", 15, 18)
+    ledger.advance(115)
+    part = ledger.part(["nobody", "A", "C"], 145)
+    assert part.of("A").inside == [(30, 35), (40, 45)]
+    assert part.of("A").leaving == [(10, 30)]
+    for now in (116, 118, 129, 130, 134, 135, 140, 145):
+        met = part.advance(now)
+        assert met == ledger.advance(now)
+        assert part.of("A").moving == ledger.of("A").moving
+        assert part.used("A", now) == ledger.used("A", now)
+        assert part.used("C", now) == ledger.used("C", now)
+
+
+def test_when_a_limit_is_met_with_charges_that_run_on() -> None:
+    ledger = Ledger(W)
+    ledger.open("A", "x", 0)
+    assert ledger.reaches("A", 10, 5) == 10
+    assert ledger.reaches("A", 4, 5) == 5
+    ledger.open("A", "y", 5)
+    assert ledger.reaches("A", 10, 5) == 8
+    assert ledger.reaches("A", 11, 5) == 8
+    assert ledger.reaches("A", 12, 5) == 9
+    assert ledger.falls_below("A", 1, 5) is None
+    ledger = Ledger(W)
+    ledger.add("A", 0, 20)
+    ledger.open("A", "x", 20)
+    ledger.advance(30)
+    # 30 ms are used; from 100 ms on as much leaves as comes, then the open charge stands still.
+    assert ledger.falls_below("A", 100, 30) is not None
+    assert ledger.falls_below("A", 30, 30) is None
+    ledger = Ledger(W)
+    ledger.add("A", 0, 20)
+    ledger.add("A", 10, 30)
+    ledger.advance(40)
+    # Two charges overlap: both leave from 110 ms on, two milliseconds in each.
+    assert ledger.falls_below("A", 40, 40) == 101
+    assert ledger.falls_below("A", 29, 40) == 111
+    assert ledger.falls_below("A", 27, 40) == 112
+
+
+@pytest.mark.parametrize(("ends", "first"), [(104, "c"), (108, "a"), (130, "a")])
+def test_the_order_follows_the_window_while_nobody_looks(ends: int, first: str) -> None:
+    def old(name: str, start: float, end: float) -> PutCharge:
+        window = [round(start * 1000), round(end * 1000)]
+        return PutCharge(f"{name}:0", name, "machine", Held.JOB, name, None, *window)
+
+    # The window is 100 s. A has used 10 s, which leave between 100 s and 110 s; C 5 s, which stay.
+    charges = [old("A", 0, 10), old("C", 90, 95)]
+    world = World(lanes=1, settings=Settings(window_ms=100_000), charges=charges)
+    for name in "ABC":
+        world.instance(name)
+    world.resume(at=96)
+    world.submit("busy", "B", (0, ends - 96, 0), 96)
+    world.submit("a", "A", (0, 1, 0), 97)
+    world.submit("c", "C", (0, 1, 0), 97)
+    world.run()
+    assert world.row(first).running == ends
