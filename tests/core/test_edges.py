@@ -340,3 +340,42 @@ def test_the_queues_length() -> None:
         world.submit(f"J{number}", "A", (0, 9, 0), 0)
     world.run(until=1)
     assert world.scheduler.state.queue_length(BACKEND) == 2
+
+
+def test_a_changed_plan_counts_from_then_on() -> None:
+    world = World(lanes=1)
+    for name in ("A", "B"):
+        world.instance(name, allocation=100, pending_max=9)
+        world.submit(f"{name} used", name, (0, 10, 0), 0)
+    world.instance("B", at=15, allocation=50, pending_max=2, account_allocation=50)
+    world.submit("a", "A", (0, 1, 0), 18)
+    world.submit("b", "B", (0, 1, 0), 17)
+    world.submit("too many", "B", (0, 1, 0), 18)
+    world.run()
+    assert (world.row("a").running, world.row("b").running) == (20, 21)
+    assert world.refusals() == [(18, "too many", Refusal.PENDING_LIMIT)]
+
+
+def test_the_lower_of_two_limits_holds() -> None:
+    for limits in ({"limit": 5, "spend_limit": 50}, {"limit": 50, "spend_limit": 5}):
+        world = World(lanes=1)
+        world.instance("A", **limits)
+        world.submit("J1", "A", (0, 9, 0), 0)
+        world.submit("J2", "A", (0, 9, 0), 0)
+        world.run(until=100)
+        assert world.row("J2").running is None
+
+
+def test_q8_what_is_used_and_what_is_left_of_a_run_are_its_estimate() -> None:
+    world = World(lanes=2)
+    world.submit("J", "A", (0, 30, 0), 0, estimate=20)
+    world.submit("waits", "A", (0, 30, 0), 0, estimate=7)
+    world.run(until=0)
+    books = world.scheduler.state.books
+    instance = books.instances["A"]
+    for now, demand in ((0, 27), (5, 27), (20, 27), (25, 32)):
+        assert books.demand(instance, now * 1000) == demand * 1000
+        assert books.account_demand(books.accounts[instance.account], now * 1000) == demand * 1000
+    world.run(until=30)
+    # J has used 30 s; "waits" is on the QPU, and its 7 s are still to come.
+    assert books.demand(instance, 30_000) == 37_000
