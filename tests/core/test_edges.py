@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.world import BACKEND, World
-from qdwell.core.decisions import Note, PutGroup, Refusal
+from qdwell.core.decisions import Held, Note, PutCharge, PutGroup, Refusal, Stop
 from qdwell.core.events import (
     BackendMode,
     CancelJob,
@@ -22,8 +22,9 @@ from qdwell.core.events import (
     ServiceResumed,
 )
 from qdwell.core.group import Group, GroupState, Mode
-from qdwell.core.job import JobState
+from qdwell.core.job import Job, JobState
 from qdwell.core.scheduler import Scheduler
+from qdwell.core.state import Settings
 
 
 def decide(world: World, at: float, *events: Event) -> list[Any]:
@@ -195,3 +196,147 @@ def test_j15_the_limit_on_a_simulator_counts_from_when_a_pool_takes_the_job_up()
     assert scheduler.state.jobs["J"].state is JobState.PREPARING
     scheduler.decide([JobBegun("J", 1)], 50_000)
     assert scheduler.next_deadline() == 60_000
+
+
+def restarted(world: World, down: float, up: float) -> Any:
+    """A scheduler after an outage, and what it decided on waking up."""
+    world.run(until=down)
+    auditor = world.scheduler.auditor
+    since = round(down * 1000)
+    again = Scheduler(auditor.settings, auditor.snapshot(since))
+    again.decide([*auditor.machines.values()], since)
+    return again, again.decide([ServiceResumed(since)], round(up * 1000))
+
+
+def test_an_outage_of_no_length_leaves_no_trace_in_the_ledger() -> None:
+    world = World()
+    world.session("S", "A")
+    world.submit("A1", "S", (1, 9, 1), 0)
+    again, decisions = restarted(world, 3, 3)
+    assert not [each for each in decisions if isinstance(each, PutCharge) and not each.charged]
+    assert again.state.jobs["A1"].downtime_ms == 0
+
+
+def test_downtime_is_that_of_the_run_alone() -> None:
+    world = World(lanes=1)
+    world.submit("post", "A", (0, 1, 50), 0)
+    again, _ = restarted(world, 3, 9)
+    assert again.state.jobs["post"].downtime_ms == 0
+    world = World(lanes=1, simulator=True)
+    world.submit("not begun", "A", (50, 1, 1), 0)
+    world.scheduler.decide([world.replay._due[0].event], 0)
+    auditor = world.scheduler.auditor
+    again = Scheduler(auditor.settings, auditor.snapshot(1))
+    again.decide([*auditor.machines.values()], 1)
+    again.decide([ServiceResumed(1)], 5)
+    assert again.state.jobs["not begun"].attempt == 2
+
+
+def test_a_backend_without_configuration_counts_as_a_machine() -> None:
+    world = World(lanes=2)
+    world.submit("J", "A", (0, 50, 0), 0)
+    world.run(until=1)
+    auditor = world.scheduler.auditor
+    again = Scheduler(auditor.settings, auditor.snapshot(1000))
+    again.decide([ServiceResumed(1000)], 1000)
+    machine = again.state.machines[BACKEND]
+    assert (machine.simulator, machine.lanes, machine.lock_window) == (False, 1, True)
+
+
+def reserved() -> World:
+    """S is reserved and has two jobs queued; C has used less than A and comes later."""
+    world = World(lanes=2)
+    world.submit("before", "A", (0, 5, 0), 0)
+    world.submit("long", "B", (0, 50, 0), 0)
+    world.session("S", "A", at=6)
+    world.session("T", "A", at=6)
+    world.submit("A1", "S", (0, 1, 0), 6)
+    world.submit("A2", "S", (0, 1, 0), 6)
+    world.submit("T1", "T", (0, 1, 0), 7)
+    world.submit("X", "C", (0, 1, 0), 8)
+    return world
+
+
+@pytest.mark.parametrize("ends", ["one of its own", "another's", "another group", "nothing"])
+def test_s19_a_reservation_stays_until_its_own_last_job_is_gone(ends: str) -> None:
+    world = reserved()
+    if ends == "one of its own":
+        world.cancel("A2", 9)
+    elif ends == "another's":
+        world.cancel("T1", 9)
+    elif ends == "another group":
+        world.cancel_group("T", 9)
+    world.run(until=10)
+    assert world.scheduler.state.machines[BACKEND].reservation == "S"
+    assert world.row("X").running is None
+
+
+@pytest.mark.parametrize("how", ["close", "cancel_group"])
+def test_s19_a_reservation_goes_with_its_session(how: str) -> None:
+    world = reserved()
+    world.cancel("A1", 9)
+    world.cancel("A2", 9)
+    if how == "cancel_group":
+        world = reserved()
+    getattr(world, how)("S", 9)
+    world.run(until=10)
+    assert world.scheduler.state.machines[BACKEND].reservation in (None, "T")
+    assert world.group("S").state is GroupState.CLOSED
+
+
+def test_what_a_charge_was_for() -> None:
+    world = World()
+    world.batch("B", "A", interactive=1)
+    world.submit("B1", "B", (0, 1, 0), 0)
+    world.submit("J", "A", (0, 1, 0), 0)
+    world.session("S", "A", at=5)
+    world.submit("S1", "S", (0, 1, 0), 5)
+    world.run(until=20)
+    kinds = {each.job or each.group: each.kind for each in world.scheduler.auditor.charges.values()}
+    assert kinds == {"B1": Held.BATCH, "J": Held.JOB, "S": Held.SESSION}
+
+
+def test_on_a_simulator_cancel_and_limit_stop_each_stage() -> None:
+    world = World(simulator=True)
+    world.submit("cancelled", "A", (0, 50, 0), 0)
+    world.submit("preparing", "A", (50, 1, 0), 0, limit=3)
+    world.submit("executing", "A", (0, 50, 0), 0, limit=4)
+    world.cancel("cancelled", 2)
+    world.run()
+    stops = [each for _, each in world.replay.trace if isinstance(each, Stop)]
+    assert stops == [
+        Stop("cancelled", 1, BACKEND, executing=True),
+        Stop("preparing", 1, BACKEND, executing=False),
+        Stop("executing", 1, BACKEND, executing=True),
+    ]
+    assert {world.job(name).quantum_ms for name in world.plan} == {0}
+    assert [world.job(name).code for name in world.plan] == [5202, 1305, 1305]
+
+
+def test_a_batch_whose_last_job_ran_too_long_is_idle() -> None:
+    world = World()
+    world.batch("B", "A", interactive=3)
+    world.submit("B1", "B", (0, 50, 0), 0, limit=5)
+    world.run(until=8)
+    assert world.group("B").state is GroupState.INACTIVE
+
+
+def test_defaults_of_records() -> None:
+    job = Job("j", 1, "A", "m", 0)
+    assert (job.limit_ms, job.limit_asked, job.estimate_ms) == (10_800_000, False, 0)
+    assert (job.attempt, job.quantum_ms, job.downtime_ms) == (0, 0, 0)
+    assert (job.prepare_tries, job.execute_tries, job.postprocess_tries) == (0, 0, 0)
+    group = Group("g", 1, Mode.BATCH, "A", "m", 0, 1, None)
+    assert (group.max_ttl_cap_ms, group.usage_ms, group.accepting) == (28_800_000, 0, True)
+    settings = Settings()
+    assert settings.window_ms == 28 * 24 * 3_600_000
+    assert settings.unused_close_ms == 1_800_000
+    assert not settings.session_ttl_first_job
+
+
+def test_the_queues_length() -> None:
+    world = World(lanes=1)
+    for number in range(3):
+        world.submit(f"J{number}", "A", (0, 9, 0), 0)
+    world.run(until=1)
+    assert world.scheduler.state.queue_length(BACKEND) == 2

@@ -85,6 +85,8 @@ def test_cancel_in_each_stage(at: float, state: JobState, quantum: int) -> None:
     gone = world.job("J")
     assert (gone.state, gone.code, gone.quantum_ms) == (JobState.CANCELLED, 5202, quantum)
     assert gone.finished_at == at * 1000
+    stops = [each for _, each in world.replay.trace if isinstance(each, Stop)]
+    assert stops == [Stop("J", 1, BACKEND, executing=state is JobState.EXECUTING)]
     assert "cancelled" in (gone.reason or "")
     assert world.usage("A") == quantum / 1000
     assert world.row("next").running == min(at, 6)

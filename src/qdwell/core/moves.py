@@ -378,9 +378,6 @@ class Turn:
             if job is not None and job.state in BEFORE_QPU:
                 self.take_out(job, to, f"its group ended: {ending}", code, reason)
         group = self.state.groups[group.id]
-        machine = self.state.machines[group.backend]
-        if machine.reservation == group.id:
-            machine.reservation = None
         if not work.running:
             self.close_group(group, f"ended: {ending}")
         elif group.state is not GroupState.PENDING_CLOSED:
