@@ -19,7 +19,7 @@ def why_waiting(state: State, job: Job, now: int) -> str | None:
     if machine.mode is not BackendMode.ONLINE:
         told = f": {machine.mode_reason}" if machine.mode_reason else ""
         return f"{machine.name} is {machine.mode.value}{told}"
-    if state.books.held(state.instances[job.instance], now) and not machine.simulator:
+    if state.books.held(state.instances[job.instance], now):
         return "the instance has used up its time; jobs start again when time frees up"
     live = state.live_group(machine)
     own = live is not None and live.id == job.group
