@@ -22,7 +22,7 @@ from qdwell.core.decisions import (
 from qdwell.core.events import BackendMode, CancelJob, PutBackend, RunStopped, SubmitJob
 from qdwell.core.group import Ending, Group, GroupState, Mode
 from qdwell.core.job import Job, JobState
-from qdwell.core.state import Settings
+from qdwell.core.state import Settings, Snapshot
 from qdwell.errors import BrokenInvariant
 
 JOB = Job("j", 5, "A", "m", 0, limit_ms=100)
@@ -338,3 +338,57 @@ def open_charge() -> dict[str, Any]:
         "start": 15,
         "end": None,
     }
+
+
+def test_c8_every_kind_of_decision_keeps_the_order() -> None:
+    record = PutBackendState("m", BackendMode.ONLINE, "", None, None, None, False, None, None, 0)
+    for early in (record, NEW_GROUP, other(NEW, "k")):
+        with pytest.raises(BrokenInvariant, match="^C8"):
+            hear(NEW, RUN, early, restamp=False)
+
+
+def test_an_unconfirmed_stop_holds_the_lane_at_later_instants_too() -> None:
+    heard = hear(*CANCELLED, to=auditor(lanes=1), events=[CancelJob("j")])
+    second = [replace(other(each, "k", seq=6), at=22) for each in (NEW, RUN)]
+    with pytest.raises(BrokenInvariant, match="^P2"):
+        hear(*second, at=22, to=heard)
+    heard = hear(*WHOLE[:5], to=auditor(lanes=1))
+    heard.observe([RunStopped("m", "j", 1)], [], 21)  # of a run that nobody stopped
+    with pytest.raises(BrokenInvariant, match="^P2"):
+        hear(*second, at=22, to=heard)
+
+
+def test_an_older_job_of_the_instance_may_wait_for_its_active_group() -> None:
+    heard = hear(NEW_GROUP, other(NEW, "older", seq=2), within(GROUP, NEW), ACTIVE)
+    hear(within(GROUP, RUN), to=heard)
+    assert heard.jobs["j"].state is JobState.PREPARING
+
+
+def test_an_auditor_that_starts_from_a_snapshot_knows_what_was_billed() -> None:
+    batch = ACTIVE.group.evolve(mode=Mode.BATCH, charging_since=None, usage_ms=7)
+    before = within(batch, EXEC).job
+    charge = replace(OPENED, group="g", kind=Held.BATCH)
+    record = PutBackendState("m", BackendMode.ONLINE, "", "j", 1, 3, False, None, None, 4)
+    snapshot = Snapshot([before], [batch], [record], [charge, replace(CHARGE, id="i:3", job="i")])
+    resumed = Auditor(Settings(), snapshot)
+    resumed.observe([PutBackend("m", False, 2, True)], [], 5)
+    billed = PutGroup(batch.evolve(usage_ms=13), GroupState.ACTIVE, "", 9)
+    out = put(before, JobState.EXECUTED, 9, executed_at=9, quantum_ms=6)
+    done = put(out.job, JobState.POSTPROCESSING, 9)
+    last = put(done.job, JobState.COMPLETED, 10, finished_at=10)
+    resumed.observe([], [replace(charge, end=9), billed, out, done, last], 10)
+    assert resumed.usage_ms("A", 10) == 12
+    again = Auditor(Settings(), snapshot)
+    again.observe([PutBackend("m", False, 2, True)], [], 5)
+    second = [other(each, "k", seq=6) for each in (NEW, RUN, READY, EXEC)]
+    with pytest.raises(BrokenInvariant, match="^P9"):
+        again.observe([], [replace(each, at=5) for each in second], 5)
+
+
+def test_the_state_itself_is_checked_too() -> None:
+    world = World()
+    world.submit("J", "A", (0, 50, 0), 0)
+    world.run(until=2)
+    world.scheduler.state.machines[BACKEND].running.clear()
+    with pytest.raises(BrokenInvariant, match="^index"):
+        world.scheduler.auditor.check(world.scheduler.state, 2000)

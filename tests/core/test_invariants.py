@@ -124,6 +124,12 @@ def only_stopping_lane(state: State) -> None:
     state.instances["B"].executing.clear()
 
 
+def own_job_waits(state: State) -> None:
+    """A lane is free for the batch's own job; the other one is held by its limit."""
+    machine_of(state).lanes = 3
+    state.instances["B"].limit_ms = 0
+
+
 Break = Callable[[State], Any]
 SESSION: list[tuple[str, Break]] = [
     ("P6", lambda s: set_job(s, "queued", state=JobState.FAILED)),
@@ -168,6 +174,7 @@ BATCH: list[tuple[str, Break]] = [
     ("B5", lambda s: setattr(machine_of(s), "lock", "later")),
     ("P11", foreign_executes),
     ("P14", lambda s: setattr(machine_of(s), "lanes", 3)),
+    ("P14", own_job_waits),
     ("U4", lambda s: set_group(s, "G", charging_since=1)),
     ("Q8", lambda s: setattr(s.instances["A"], "reserved_ms", 0)),
     ("Q8", lambda s: s.instances["A"].executing.clear()),

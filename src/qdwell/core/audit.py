@@ -83,7 +83,6 @@ class Auditor:
 
     def observe(self, events: Sequence[Event], decisions: Sequence[Decision], now: int) -> None:
         """Take in what happened and what was decided."""
-        require(now >= self._now, "C8", f"time went back from {self._now} to {now}")
         self._touched.clear()
         self._confirmed = {
             (event.job, event.attempt) for event in events if isinstance(event, _LAST_WORDS)

@@ -115,9 +115,8 @@ def _check_live_group(state: State, machine: Machine, jobs: list[Job]) -> None:
     groups = [group for group in state.groups.values() if group.backend == machine.name]
     live = [group for group in groups if group.live]
     story = (machine.name, "has live", live, "and remembers", machine.live_group)
-    require(len(live) <= 1, "P4", *story)
-    require([group.id for group in live] == [machine.live_group] * len(live), "P4", *story)
-    require(bool(live) == (machine.live_group is not None), "P4", *story)
+    remembered = [] if machine.live_group is None else [machine.live_group]
+    require([group.id for group in live] == remembered, "P4", *story)
     if live and live[0].session:
         foreign = [job.id for job in jobs if job.running and job.group != live[0].id]
         require(not foreign, "P3", foreign, "run beside it:", *story)

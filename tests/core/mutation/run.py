@@ -131,12 +131,16 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=2026)
     options.add_argument("--jobs", type=int, default=2)
     options.add_argument("--modules", nargs="*", default=modules())
+    options.add_argument("--among", type=Path, help="only those that a file calls survivors")
     options.add_argument("--quick", action="store_true", help="leave out the slow tests")
     given = options.parse_args()
     for name in list(os.environ):
         if name.startswith("PYTEST_"):
             del os.environ[name]
     wanted: list[Mutant] = [each for module in given.modules for each in mutants(module)]
+    if given.among is not None:
+        listed = given.among.read_text(encoding="utf-8")
+        wanted = [each for each in wanted if f"{each.module}: {each.fault}\n" in listed]
     if given.sample is not None:
         wanted = random.Random(given.seed).sample(wanted, given.sample)
     if not _run([None], "quick", 1):
