@@ -392,3 +392,9 @@ def test_the_state_itself_is_checked_too() -> None:
     world.scheduler.state.machines[BACKEND].running.clear()
     with pytest.raises(BrokenInvariant, match="^index"):
         world.scheduler.auditor.check(world.scheduler.state, 2000)
+
+
+def test_an_auditor_from_a_snapshot_knows_a_run_that_is_over() -> None:
+    resumed = Auditor(Settings(), Snapshot(jobs=[POST.job], charges=[CHARGE]))
+    resumed.observe([PutBackend("m", False, 2, True)], [DONE], 10)
+    assert resumed.jobs["j"].state is JobState.COMPLETED
