@@ -43,6 +43,9 @@ QUICK = (
     "test_tables.py",
     "test_invariants.py",
     "test_audit.py",
+    "test_keep_alive.py",
+    "test_reasons.py",
+    "test_shared_account.py",
 )
 THOROUGH = ("test_machine.py", "test_exhaust.py::test_no_history_breaks_a_rule[idle windows end]")
 FIRST = {  # what tests a module most directly; for the others it is the timelines
@@ -54,6 +57,7 @@ FIRST = {  # what tests a module most directly; for the others it is the timelin
     "usage": "test_fairshare.py",
     "forecast": "test_forecast.py",
     "replay": "test_replay.py",
+    "reasons": "test_reasons.py",
 }
 STAGES = ("first", "quick", "thorough")
 CPU_SECONDS_MOST = {"first": 10, "quick": 25, "thorough": 240}  # a mutant that hangs is found out
