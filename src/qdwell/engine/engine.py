@@ -1,19 +1,17 @@
 """The engine's face: what the API asks of it, and how it is started and stopped.
 
-Requests become events and wait for their commit. Questions are answered from memory, in
-microseconds, and show only what is stored.
+Requests become events and wait for their commit. Questions are answered by `answers`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
 
-from qdwell import programs
 from qdwell.clock import Clock
 from qdwell.config import Config
 from qdwell.core.decisions import Refuse
@@ -28,18 +26,19 @@ from qdwell.core.events import (
     SetBackendMode,
     SubmitJob,
 )
-from qdwell.core.forecast import Forecast, forecast, with_reason
+from qdwell.core.forecast import Forecast
 from qdwell.core.group import Group
 from qdwell.core.job import SERVER_WORDS, Job
-from qdwell.core.state import Machine, Settings
+from qdwell.core.state import Settings
 from qdwell.engine import refusals
 from qdwell.engine.actions import Actions
+from qdwell.engine.answers import Answers
 from qdwell.engine.inbox import Inbox, Item
 from qdwell.engine.inputs import InputShelf
 from qdwell.engine.instances import InstanceBook
 from qdwell.engine.loop import Loop
-from qdwell.engine.memory import Change, Memory
-from qdwell.engine.requests import BackendView, CacheStats, NewGroup, NewJob
+from qdwell.engine.memory import Memory
+from qdwell.engine.requests import NewGroup, NewJob
 from qdwell.engine.stations import Station, announced, classical_pool, stations_of
 from qdwell.engine.workers import ForkServer, preload_for
 from qdwell.errors import (
@@ -58,7 +57,7 @@ log = structlog.get_logger()
 DAY_MS = 86_400_000
 
 
-class Engine:
+class Engine(Answers):
     """Runs jobs on the config's backends. One for each store; `start` before anything else.
 
     Args:
@@ -319,73 +318,6 @@ class Engine:
     def _take_seq(self) -> int:
         self._loop.next_seq += 1
         return self._loop.next_seq - 1
-
-    # ---- questions: from memory -----------------------------------------------------------------
-
-    def check_submission(self, program_id: str, params: Mapping[str, Any]) -> None:
-        """Check shape and options of a job's input, without opening what is packed in it.
-
-        Raises:
-            UnknownProgram, BadInput: as `programs.check_submission`.
-        """
-        programs.check_submission(program_id, params)
-
-    def backend(self, name: str) -> BackendView | None:
-        """The backend of this name or alias."""
-        station = self._stations.get(self._names.get(name, ""))
-        return None if station is None else station.view(self._machine(station.name))
-
-    def backends(self) -> list[BackendView]:
-        """All backends, in the order of the config."""
-        return [it.view(self._machine(it.name)) for it in self._stations.values()]
-
-    def usage_ms(self, instance: str) -> int:
-        """What the instance was charged in the window, open charges up to now (Q8)."""
-        return self._loop.scheduler.state.usage_ms(instance, self._clock.now())
-
-    def pending(self, instance: str) -> int:
-        """Queued and running jobs of an instance."""
-        return self._memory.pending[instance]
-
-    def live_job(self, job_id: str) -> Job | None:
-        """The job as it is stored, None if it is final or unknown."""
-        return self._memory.jobs.get(job_id)
-
-    def live_group(self, group_id: str) -> Group | None:
-        """The session or batch as it is stored, None if it is closed or unknown."""
-        return self._memory.groups.get(group_id)
-
-    def forecast(self, job_id: str) -> Forecast | None:
-        """Where a live job stands in its queue, and when it may start and end (Q30)."""
-        job = self._memory.jobs.get(job_id)
-        if job is None:
-            return None
-        turn, known = self._forecasts.get(job.backend, (-1, {}))
-        if turn != self._loop.turns:
-            known = forecast(self._loop.scheduler, job.backend, self._clock.now())
-            self._forecasts[job.backend] = (self._loop.turns, known)
-        state = self._loop.scheduler.state
-        return with_reason(state, job_id, known.get(job_id), self._clock.now())
-
-    def cache_stats(self, group_id: str) -> CacheStats:
-        """Hits and misses of a group's cache (S37); zeros once it has closed."""
-        return CacheStats(*self._actions.reports.cache_counts.get(group_id, (0, 0)))
-
-    async def wait_final(self, job_id: str, until_ms: int) -> None:
-        """Return when the job is stored as final, or at `until_ms`."""
-        await self._memory.wait_final(job_id, until_ms, self._clock)
-
-    def changes(self) -> AsyncIterator[Change]:
-        """Every stored change of a job or group from now on."""
-        return self._memory.changes()
-
-    def worker_pids(self, name: str | None = None) -> list[int]:
-        """Process ids of a backend's workers, or of the classical ones."""
-        pool = self._classical if name is None else self._stations[name].pool
-        return pool.pids()
-
-    def _machine(self, name: str) -> Machine | None:
-        return self._loop.scheduler.state.machines.get(name)
 
     async def _in_thread(self, work: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, *args)

@@ -10,13 +10,28 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import structlog
+
 from qdwell.core.decisions import Refuse
-from qdwell.core.events import Event
+from qdwell.core.events import (
+    CancelGroup,
+    CancelJob,
+    CloseGroup,
+    CreateGroup,
+    Event,
+    JobFailed,
+    KeepAlive,
+    SetBackendMode,
+    SubmitJob,
+)
 from qdwell.engine.runs import Findings
 from qdwell.errors import QdwellError
 from qdwell.store.records import JobDetails
 
+log = structlog.get_logger()
+
 DEFER_S = 0.05
+FAILURES_MOST = 3  # commits that one report may spoil; then its job fails instead
 
 
 @dataclass(eq=False, slots=True)
@@ -109,3 +124,38 @@ class Inbox:
         self._items = items + self._items
         if self._items:
             self.wake.set()
+
+
+def subject_of(event: Event | None) -> str | None:
+    """Of what a request speaks, as its refusal names it."""
+    match event:
+        case SubmitJob():
+            return event.job.id
+        case CreateGroup():
+            return event.group.id
+        case CancelJob():
+            return event.job
+        case CloseGroup() | CancelGroup() | KeepAlive():
+            return event.group
+        case SetBackendMode():
+            return event.backend
+    return None
+
+
+def retried(item: Item) -> Item | None:
+    """The same report once more; if it keeps spoiling commits, its job's failure in its place."""
+    if item.failures < FAILURES_MOST:
+        return item
+    job, attempt = getattr(item.event, "job", None), getattr(item.event, "attempt", None)
+    if job is None or attempt is None or isinstance(item.event, JobFailed):
+        log.error("report given up", report=repr(item.event)[:200])
+        return None
+    failed = JobFailed(
+        job,
+        attempt,
+        code=5203,
+        reason="The result of this job could not be stored.",
+        solution="Submit the job again. It was not charged.",
+        system=True,
+    )
+    return Item(item.at, failed)

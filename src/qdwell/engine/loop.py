@@ -16,42 +16,29 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor as Threads
-from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from qdwell.clock import Clock
 from qdwell.core.decisions import Action, Decision, Execute, Postprocess, Prepare, PutJob, Refuse
-from qdwell.core.events import (
-    CancelGroup,
-    CancelJob,
-    CloseGroup,
-    CreateGroup,
-    Event,
-    JobFailed,
-    KeepAlive,
-    RunStopped,
-    ServiceResumed,
-    SetBackendMode,
-    SubmitJob,
-)
+from qdwell.core.events import Event, RunStopped, ServiceResumed, SubmitJob
 from qdwell.core.job import JobState
 from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Settings
 from qdwell.engine.actions import ACTIONS, Actions
-from qdwell.engine.inbox import Inbox, Item
+from qdwell.engine.inbox import Inbox, Item, retried, subject_of
 from qdwell.engine.inputs import InputShelf
 from qdwell.engine.memory import Memory
 from qdwell.engine.runs import Findings
+from qdwell.engine.writing import wanted, write
 from qdwell.errors import QdwellError, StoreError
-from qdwell.store import Extras, Loaded, Store
+from qdwell.store import Loaded, Store
 
 log = structlog.get_logger()
 
 HEARTBEAT_MS = 5_000  # how exactly a restart knows since when we were down (C8)
 RELOAD_PAUSE_MS = 500  # between tries while the store does not answer
-FAILURES_MOST = 3  # commits that one report may spoil; then its job fails instead
 
 _WORK: dict[JobState, type[Prepare] | type[Execute] | type[Postprocess]] = {
     JobState.PREPARING: Prepare,
@@ -206,7 +193,7 @@ class Loop:
         # Of several requests about one thing in one instant the later ones are those refused.
         for refuse in reversed(refusals):
             for item in reversed(items):
-                if item not in refused and _subject(item.event) == refuse.subject:
+                if item not in refused and subject_of(item.event) == refuse.subject:
                     refused[item] = refuse
                     break
         return made
@@ -219,54 +206,9 @@ class Loop:
         refused: dict[Item, Refuse],
     ) -> None:
         accepted = [item for item in items if item not in refused]
-        wanted = self._wanted(decisions, found)
+        kept = wanted(decisions, found, self._memory.jobs)
         self._written_at = self._now
-        await self._in_thread(self._write, decisions, self._now, wanted, accepted)
-
-    def _wanted(self, decisions: Iterable[Decision], found: Findings) -> Findings:
-        """Findings of reports that the core took; a late one leaves nothing behind."""
-        states: dict[str, set[JobState]] = {}
-        for put in decisions:
-            if isinstance(put, PutJob):
-                states.setdefault(put.job.id, set()).add(put.job.state)
-        live = self._memory.jobs
-
-        def known(job: str) -> bool:
-            return job in states or job in live
-
-        def reached(job: str, state: JobState) -> bool:
-            return state in states.get(job, ())
-
-        return Findings(
-            facts={job: it for job, it in found.facts.items() if known(job)},
-            results={
-                job: it for job, it in found.results.items() if reached(job, JobState.COMPLETED)
-            },
-            raw={job: it for job, it in found.raw.items() if reached(job, JobState.EXECUTED)},
-            interim=[it for it in found.interim if known(it[0])],
-            logs={job: it for job, it in found.logs.items() if known(job)},
-        )
-
-    def _write(
-        self, decisions: Sequence[Decision], now: int, found: Findings, items: Sequence[Item]
-    ) -> None:
-        """In the writer's thread: content first, then the one transaction that refers to it."""
-        stage = self._store.blobs.stage
-        details = [
-            replace(item.details, params=stage(item.params), params_bytes=len(item.params))
-            for item in items
-            if item.details is not None
-        ]
-        extras = Extras(
-            details=tuple(details),
-            facts=found.facts,
-            results={job: stage(content) for job, content in found.results.items()},
-            raw={job: stage(content) for job, content in found.raw.items()},
-            interim=tuple((job, n, stage(content)) for job, n, content in found.interim),
-            logs=found.logs,
-            group_users=dict(item.group_user for item in items if item.group_user is not None),
-        )
-        self._store.commit(decisions, now, extras)
+        await self._in_thread(write, self._store, decisions, self._now, kept, accepted)
 
     def _published(self, decisions: Sequence[Decision], accepted: Sequence[Item]) -> None:
         """It is on disk: show it, act on it."""
@@ -298,7 +240,7 @@ class Loop:
         log.error("turn not stored", error=f"{type(error).__name__}: {error}", items=len(items))
         self._reject(items, error)
         still_true = [it for it in items if it.answer is None and (it.event or it.findings)]
-        self._inbox.put_back([it for it in map(_retried, still_true) if it is not None])
+        self._inbox.put_back([it for it in map(retried, still_true) if it is not None])
         assert self.actions is not None
         self.actions.reports.begun.clear()
         while not self._stopping:
@@ -357,38 +299,3 @@ class Loop:
 
     async def _in_thread(self, work: Callable[..., Any], *args: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-
-
-def _subject(event: Event | None) -> str | None:
-    """Of what a request speaks, as its refusal names it."""
-    match event:
-        case SubmitJob():
-            return event.job.id
-        case CreateGroup():
-            return event.group.id
-        case CancelJob():
-            return event.job
-        case CloseGroup() | CancelGroup() | KeepAlive():
-            return event.group
-        case SetBackendMode():
-            return event.backend
-    return None
-
-
-def _retried(item: Item) -> Item | None:
-    """The same report once more; if it keeps spoiling commits, its job's failure in its place."""
-    if item.failures < FAILURES_MOST:
-        return item
-    job, attempt = getattr(item.event, "job", None), getattr(item.event, "attempt", None)
-    if job is None or attempt is None or isinstance(item.event, JobFailed):
-        log.error("report given up", report=repr(item.event)[:200])
-        return None
-    failed = JobFailed(
-        job,
-        attempt,
-        code=5203,
-        reason="The result of this job could not be stored.",
-        solution="Submit the job again. It was not charged.",
-        system=True,
-    )
-    return Item(item.at, failed)

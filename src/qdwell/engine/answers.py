@@ -1,0 +1,100 @@
+"""The half of the engine that only tells: questions about jobs, groups, backends, and queues.
+
+Answers come from memory, in microseconds, and show only what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from qdwell import programs
+from qdwell.clock import Clock
+from qdwell.core.forecast import Forecast, forecast, with_reason
+from qdwell.core.group import Group
+from qdwell.core.job import Job
+from qdwell.core.state import Machine
+from qdwell.engine.actions import Actions
+from qdwell.engine.loop import Loop
+from qdwell.engine.memory import Change, Memory
+from qdwell.engine.pools import LocalPool
+from qdwell.engine.requests import BackendView, CacheStats
+from qdwell.engine.stations import Station
+
+
+class Answers:
+    """What the API may ask without changing anything. `Engine` makes the parts and is one."""
+
+    _clock: Clock
+    _names: Mapping[str, str]  #: a backend's name, by its name and each alias
+    _stations: Mapping[str, Station]
+    _classical: LocalPool
+    _memory: Memory
+    _loop: Loop
+    _actions: Actions
+    _forecasts: dict[str, tuple[int, Mapping[str, Forecast]]]  #: by backend, of one turn
+
+    def check_submission(self, program_id: str, params: Mapping[str, Any]) -> None:
+        """Check shape and options of a job's input, without opening what is packed in it.
+
+        Raises:
+            UnknownProgram, BadInput: as `programs.check_submission`.
+        """
+        programs.check_submission(program_id, params)
+
+    def backend(self, name: str) -> BackendView | None:
+        """The backend of this name or alias."""
+        station = self._stations.get(self._names.get(name, ""))
+        return None if station is None else station.view(self._machine(station.name))
+
+    def backends(self) -> list[BackendView]:
+        """All backends, in the order of the config."""
+        return [it.view(self._machine(it.name)) for it in self._stations.values()]
+
+    def usage_ms(self, instance: str) -> int:
+        """What the instance was charged in the window, open charges up to now (Q8)."""
+        return self._loop.scheduler.state.usage_ms(instance, self._clock.now())
+
+    def pending(self, instance: str) -> int:
+        """Queued and running jobs of an instance."""
+        return self._memory.pending[instance]
+
+    def live_job(self, job_id: str) -> Job | None:
+        """The job as it is stored, None if it is final or unknown."""
+        return self._memory.jobs.get(job_id)
+
+    def live_group(self, group_id: str) -> Group | None:
+        """The session or batch as it is stored, None if it is closed or unknown."""
+        return self._memory.groups.get(group_id)
+
+    def forecast(self, job_id: str) -> Forecast | None:
+        """Where a live job stands in its queue, and when it may start and end (Q30)."""
+        job = self._memory.jobs.get(job_id)
+        if job is None:
+            return None
+        turn, known = self._forecasts.get(job.backend, (-1, {}))
+        if turn != self._loop.turns:
+            known = forecast(self._loop.scheduler, job.backend, self._clock.now())
+            self._forecasts[job.backend] = (self._loop.turns, known)
+        state = self._loop.scheduler.state
+        return with_reason(state, job_id, known.get(job_id), self._clock.now())
+
+    def cache_stats(self, group_id: str) -> CacheStats:
+        """Hits and misses of a group's cache (S37); zeros once it has closed."""
+        return CacheStats(*self._actions.reports.cache_counts.get(group_id, (0, 0)))
+
+    async def wait_final(self, job_id: str, until_ms: int) -> None:
+        """Return when the job is stored as final, or at `until_ms`."""
+        await self._memory.wait_final(job_id, until_ms, self._clock)
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Every stored change of a job or group from now on."""
+        return self._memory.changes()
+
+    def worker_pids(self, name: str | None = None) -> list[int]:
+        """Process ids of a backend's workers, or of the classical ones."""
+        pool = self._classical if name is None else self._stations[name].pool
+        return pool.pids()
+
+    def _machine(self, name: str) -> Machine | None:
+        return self._loop.scheduler.state.machines.get(name)

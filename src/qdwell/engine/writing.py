@@ -1,0 +1,56 @@
+"""What one turn writes: which findings are kept, and how they go into the one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from qdwell.core.decisions import Decision, PutJob
+from qdwell.core.job import Job, JobState
+from qdwell.engine.inbox import Item
+from qdwell.engine.runs import Findings
+from qdwell.store import Extras, Store
+
+
+def wanted(decisions: Iterable[Decision], found: Findings, live: Mapping[str, Job]) -> Findings:
+    """Findings of reports that the core took; a late one leaves nothing behind."""
+    states: dict[str, set[JobState]] = {}
+    for put in decisions:
+        if isinstance(put, PutJob):
+            states.setdefault(put.job.id, set()).add(put.job.state)
+
+    def known(job: str) -> bool:
+        return job in states or job in live
+
+    def reached(job: str, state: JobState) -> bool:
+        return state in states.get(job, ())
+
+    return Findings(
+        facts={job: it for job, it in found.facts.items() if known(job)},
+        results={job: it for job, it in found.results.items() if reached(job, JobState.COMPLETED)},
+        raw={job: it for job, it in found.raw.items() if reached(job, JobState.EXECUTED)},
+        interim=[it for it in found.interim if known(it[0])],
+        logs={job: it for job, it in found.logs.items() if known(job)},
+    )
+
+
+def write(
+    store: Store, decisions: Sequence[Decision], now: int, found: Findings, items: Sequence[Item]
+) -> None:
+    """In the writer's thread: content first, then the one transaction that refers to it."""
+    stage = store.blobs.stage
+    details = [
+        replace(item.details, params=stage(item.params), params_bytes=len(item.params))
+        for item in items
+        if item.details is not None
+    ]
+    extras = Extras(
+        details=tuple(details),
+        facts=found.facts,
+        results={job: stage(content) for job, content in found.results.items()},
+        raw={job: stage(content) for job, content in found.raw.items()},
+        interim=tuple((job, n, stage(content)) for job, n, content in found.interim),
+        logs=found.logs,
+        group_users=dict(item.group_user for item in items if item.group_user is not None),
+    )
+    store.commit(decisions, now, extras)
