@@ -52,7 +52,6 @@ SAMPLER_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"twirling": {"enable_measure": True}}, "twirling.enable_measure"),
     ({"twirling": {"strategy": "some"}}, "twirling.strategy"),
     ({"execution": {"init_qubits": False}}, "execution.init_qubits"),
-    ({"execution": {"rep_delay": 0.001}}, "execution.rep_delay"),
     ({"execution": {"meas_type": "kerneled"}}, "execution.meas_type"),
     ({"execution": {"meas_type": "avg_kerneled"}}, "execution.meas_type"),
     ({"execution": {"meas_type": 3}}, "execution.meas_type"),

@@ -24,7 +24,7 @@ from qiskit_aer import AerSimulator
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
 from qdwell.executors import base, configuration
-from qdwell.wire.device import Batch, Fitted, Outcome, Samples
+from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 
 if TYPE_CHECKING:
     from qdwell.executors.noise import CutNoise
@@ -49,6 +49,7 @@ class AerExecutor(base.InProcess):
         target: instructions and qubits of a machine; None for the plain simulator.
         noise: the machine's noise; None for an ideal one.
         description: configuration and properties; made from the target if None.
+        timing: how long work holds the real machine; None for the baseline of J35.
     """
 
     repeatable = True
@@ -60,8 +61,11 @@ class AerExecutor(base.InProcess):
         noise: CutNoise | None = None,
         description: tuple[dict[str, Any], dict[str, Any]] | None = None,
         version: str = "1",
+        timing: Timing | None = None,
     ) -> None:
         super().__init__()
+        if timing is not None:
+            self.timing = timing
         self.name = name
         self.version = version
         self.simulator = target is None

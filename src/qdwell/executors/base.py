@@ -22,7 +22,7 @@ from qiskit.transpiler import Target
 
 from qdwell.clock import stopwatch_ns
 from qdwell.errors import ProgramError
-from qdwell.wire.device import Batch, Fitted, Outcome
+from qdwell.wire.device import Batch, Fitted, Outcome, Timing
 
 #: Aer seeds circuit `i` of a run with `seed + SEED_STEP * i`; so do we, also for a part of a run.
 SEED_STEP = 2113
@@ -62,6 +62,8 @@ class Executor(Protocol):
     simulator: bool
     #: Changes when circuits fitted before must be fitted again.
     version: str
+    #: How long work holds the device, for estimates (J35).
+    timing: Timing
 
     @property
     def target(self) -> Target:
@@ -115,6 +117,8 @@ class InProcess:
     A run in this process cannot outlive it, so there is nothing to adopt after a crash: a token of
     another process is `UNKNOWN`. A run that is under way ends early only with its process.
     """
+
+    timing = Timing()
 
     def __init__(self) -> None:
         self._runs: dict[str, Batch] = {}

@@ -13,6 +13,8 @@ from qiskit.circuit import ControlFlowOp, Measure
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.transpiler import Target
 
+from qdwell.wire.device import Timing
+
 _ONLINE = "2026-01-01T00:00:00+00:00"
 _NON_UNITARY = ("measure", "reset", "delay")
 _CONTROL_FLOW = ("if_else", "while_loop", "for_loop", "switch_case")
@@ -34,9 +36,9 @@ def simulator(name: str, version: str, target: Target) -> tuple[dict[str, Any], 
 
 
 def machine(
-    name: str, version: str, target: Target, **extra: Any
+    name: str, version: str, target: Target, timing: Timing | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A machine with this target; `extra` are further keys of the configuration."""
+    """A machine with this target; with a `timing`, users may see and choose its rep_delay."""
     standard = get_standard_gate_name_mapping()
     basis, gates, signatures, supported = [], [], [], []
     for op_name in sorted(target.operation_names):
@@ -73,8 +75,11 @@ def machine(
             "pulse_alignment": target.pulse_alignment,
             "acquire_alignment": target.acquire_alignment,
         },
-        **extra,
     }
+    if timing is not None and timing.rep_delay_range_us is not None:
+        shown["default_rep_delay"] = timing.rep_delay_us
+        shown["rep_delay_range"] = list(timing.rep_delay_range_us)
+        shown["dynamic_reprate_enabled"] = True
     if target.dt is not None:
         shown["dt"] = target.dt * 1e9
     return shown, _properties(name, version, target)

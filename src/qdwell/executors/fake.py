@@ -16,6 +16,7 @@ from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 from qdwell.errors import ConfigError
 from qdwell.executors.aer import AerExecutor
 from qdwell.executors.noise import CutNoise
+from qdwell.wire.device import Timing
 
 
 def device_model(name: str, model: str) -> AerExecutor:
@@ -29,7 +30,17 @@ def device_model(name: str, model: str) -> AerExecutor:
     configuration, properties = _snapshot(backend, name)
     noise = CutNoise(backend.properties(), backend.configuration().basis_gates, backend.dt)
     version = str(configuration.get("backend_version", "1"))
-    return AerExecutor(name, target, noise, (configuration, properties), version)
+    timing = _timing(configuration)
+    return AerExecutor(name, target, noise, (configuration, properties), version, timing)
+
+
+def _timing(configuration: dict[str, Any]) -> Timing:
+    """The pauses between shots that the snapshot tells, in microseconds."""
+    default, span = configuration.get("default_rep_delay"), configuration.get("rep_delay_range")
+    return Timing(
+        rep_delay_us=Timing().rep_delay_us if default is None else float(default),
+        rep_delay_range_us=None if not span else (float(span[0]), float(span[1])),
+    )
 
 
 def _fake_class(model: str) -> type[FakeBackendV2]:

@@ -8,7 +8,9 @@ from qiskit.circuit.library import CXGate, IGate, RZGate, SXGate, XGate
 from qiskit.providers import QubitProperties
 from qiskit.transpiler import InstructionProperties, Target
 
+from qdwell.executors import configuration
 from qdwell.executors.aer import AerExecutor
+from qdwell.wire.device import Timing
 
 #: Couplings of the 27-qubit heavy-hex lattice of the Falcon processors.
 _HEAVY_HEX_27 = (
@@ -16,6 +18,9 @@ _HEAVY_HEX_27 = (
     (10, 12), (11, 14), (12, 13), (12, 15), (13, 14), (14, 16), (15, 18), (16, 19), (17, 18),
     (18, 21), (19, 20), (19, 22), (21, 23), (22, 25), (23, 24), (24, 25), (25, 26),
 )  # fmt: skip
+
+#: As on the processors that it looks like: 250 us between shots, where a job does not say.
+TIMING = Timing(rep_delay_range_us=(0.0, 500.0))
 
 _CONTROL_FLOW = {
     "if_else": IfElseOp,
@@ -27,7 +32,9 @@ _CONTROL_FLOW = {
 
 def ideal_machine(name: str) -> AerExecutor:
     """A 27-qubit heavy-hex machine without noise, with the durations of a Falcon processor."""
-    return AerExecutor(name, ideal_target())
+    target = ideal_target()
+    description = configuration.machine(name, "1", target, timing=TIMING)
+    return AerExecutor(name, target, description=description, timing=TIMING)
 
 
 def ideal_target() -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +28,15 @@ def make(spec: Spec) -> Executor:
         case "ideal":
             from qdwell.executors.ideal import ideal_machine
 
+            clock = options.pop("clock", None)
             _none_left(spec, options)
-            return ideal_machine(spec.name)
+            return _clocked(ideal_machine(spec.name), clock)
         case "fake":
             from qdwell.executors.fake import device_model
 
+            clock = options.pop("clock", None)
             _none_left(spec, options)
-            return device_model(spec.name, spec.target or spec.name)
+            return _clocked(device_model(spec.name, spec.target or spec.name), clock)
         case "qiskit":
             from qdwell.executors.qiskit import backend_executor
 
@@ -48,11 +51,19 @@ def make(spec: Spec) -> Executor:
     )
 
 
+def _clocked(device: Executor, clock: Mapping[str, Any] | None) -> Executor:
+    if clock is None:
+        return device
+    from qdwell.executors.clocked import Clocked, timing_of
+
+    return Clocked(device, timing_of(device.name, clock, device.timing))
+
+
 def _none_left(spec: Spec, options: dict[str, Any]) -> None:
     if options:
         raise ConfigError(
             f"backends.{spec.name}.options",
-            f"kind {spec.kind} takes no options, not {', '.join(sorted(options))}",
+            f"kind {spec.kind} does not take {', '.join(sorted(options))}",
         )
 
 

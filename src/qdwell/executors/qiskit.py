@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from qiskit.transpiler import Target
 from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
 from qdwell.executors import base, configuration
-from qdwell.wire.device import Batch, Fitted, Outcome, Samples
+from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 
 _STATUS = {
     JobStatus.DONE: base.RunStatus.DONE,
@@ -65,6 +66,8 @@ class BackendExecutor:
         self._runs: dict[str, tuple[Batch, list[QuantumCircuit], list[Any], int]] = {}
         # Backends differ in what their run takes; one without a seed option gets none.
         self._seeded = hasattr(backend.options, "seed_simulator")
+        paused = hasattr(backend.options, "rep_delay")
+        self.timing = Timing(rep_delay_range_us=(0.0, math.inf) if paused else None)
 
     @property
     def target(self) -> Target:
@@ -97,6 +100,8 @@ class BackendExecutor:
         options: dict[str, Any] = {"shots": batch.shots, "memory": True}
         if batch.seed is not None and self._seeded:
             options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
+        if batch.rep_delay_us is not None:
+            options["rep_delay"] = batch.rep_delay_us / 1e6
         step = self._backend.max_circuits or max(1, len(circuits))
         start = self._clock.now()
         try:

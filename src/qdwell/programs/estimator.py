@@ -74,7 +74,7 @@ def prepare(
         ProgramError: why the job fails.
     """
     chosen = options.resolved(params)
-    reader = pubs.Reader(work, device, cache)
+    reader = pubs.Reader(work, device, cache, chosen.rep_delay_us)
     plans: list[Plan] = []
     loaded: list[pubs.Loaded] = []
     executions = 0
@@ -90,6 +90,8 @@ def prepare(
         runs = _runs(points, spread, entry, device, cache)
         executions += len(runs) * shots
         reader.check_executions(executions, field)
+        for _, setting in runs:
+            reader.held(setting.fitted, shots)
         loaded.append(entry)
         plans.append(
             Plan(
@@ -104,8 +106,10 @@ def prepare(
             )
         )
         placed[shots] += len(runs)
-    prepared = Prepared(work.program_id, tuple(plans), chosen.seed, _metadata(params))
-    return prepared, pubs.facts(loaded, executions)
+    prepared = Prepared(
+        work.program_id, tuple(plans), chosen.seed, _metadata(params), chosen.rep_delay_us
+    )
+    return prepared, pubs.facts(loaded, executions, reader.estimate_ms)
 
 
 def _observables(
@@ -214,6 +218,7 @@ def execute(
             seed=prepared.seed,
             first=plan.first,
             ordered=False,
+            rep_delay_us=prepared.rep_delay_us,
         )
         samples = device.run(batch).samples
         made = Given(

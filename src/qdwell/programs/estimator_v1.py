@@ -97,8 +97,11 @@ def prepare(
         row = made.row(one_row(reader, values, made, field))
         observable = _observable(reader, observable_part, made, f"observables[{place}]")
         steps = tuple(_steps(made, observable, factors, level, chosen.seed, device, cache))
-        executions += len(steps) * (shots + (readout.CALIBRATION_SHOTS if level else 0))
+        each = shots + (readout.CALIBRATION_SHOTS if level else 0)
+        executions += len(steps) * each
         reader.check_executions(executions, field)
+        for step in steps:
+            reader.held(step.setting.fitted, each)
         depth = made.circuit.depth()
         loaded.append(pubs.Loaded(made.key, made.circuit, steps[0].setting.fitted, depth))
         plans.append(
@@ -106,7 +109,9 @@ def prepare(
                 steps, observable, row, shots, level, tuple(factors), chosen.extrapolator,
             )
         )  # fmt: skip
-    return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(loaded, executions)
+    return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(
+        loaded, executions, reader.estimate_ms
+    )
 
 
 def _observable(reader: pubs.Reader, part: Any, made: Compiled, field: str) -> dict[str, float]:

@@ -54,6 +54,8 @@ class Options:
     #: The estimator's `default_shots`, if given: then it stands in for the precision (O32).
     estimator_shots: int | None
     seed: int | None
+    #: Pause before each shot, in microseconds (O40); None: the device's default.
+    rep_delay_us: float | None
 
 
 def resolved(params: Mapping[str, Any]) -> Options:
@@ -64,11 +66,13 @@ def resolved(params: Mapping[str, Any]) -> Options:
         seed = options.get("seed_estimator")
     shots = options.get("default_shots")
     precision = options.get("default_precision")
+    rep_delay_s = (options.get("execution") or {}).get("rep_delay")
     return Options(
         shots=DEFAULT_SHOTS if shots is None else shots,
         precision=DEFAULT_PRECISION if precision is None else float(precision),
         estimator_shots=shots,
         seed=seed,
+        rep_delay_us=None if rep_delay_s is None else rep_delay_s * 1e6,
     )
 
 
@@ -107,6 +111,12 @@ def _positive(value: Any, field: str) -> None:
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good or not 0 < value < math.inf:
         raise _bad(field, f"must be a number above 0, not {value!r}")
+
+
+def _not_negative(value: Any, field: str) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not 0 <= value < math.inf:
+        raise _bad(field, f"must be a number of seconds from 0 on, not {value!r}")
 
 
 def _choice(*accepted: str) -> Check:
@@ -261,7 +271,7 @@ _COMMON: Rules = {
     "simulator": _SIMULATOR,
     "experimental": _empty,
 }
-_EXECUTION: Rules = {"init_qubits": _fixed(True), "rep_delay": _unset}
+_EXECUTION: Rules = {"init_qubits": _fixed(True), "rep_delay": _not_negative}
 
 _RULES: Mapping[str, Rules] = {
     "sampler": {

@@ -51,8 +51,13 @@ class Values:
 class Reader:
     """Reads the parts of PUBs for one job, through the cache of its group."""
 
-    def __init__(self, work: Work, device: Device, cache: Cache) -> None:
+    def __init__(
+        self, work: Work, device: Device, cache: Cache, rep_delay_us: float | None = None
+    ) -> None:
         self._device = device
+        self._rep_delay_us = rep_delay_us
+        self._held_ms = device.timing.job_ms
+        self._check_rep_delay()
         self._cache = cache
         self._limits = work.limits
         bounds = codec.Bounds(
@@ -155,6 +160,30 @@ class Reader:
         except BadInput as error:
             raise ProgramError(BAD_INPUT, error.message) from error
 
+    def held(self, fitted: Fitted, executions: int) -> None:
+        """Count these executions of a circuit into the estimate of the job (J35)."""
+        self._held_ms += self._device.timing.runs_ms(fitted, executions, self._rep_delay_us)
+
+    @property
+    def estimate_ms(self) -> int:
+        """Expected quantum time of all that was counted."""
+        return round(self._held_ms)
+
+    def _check_rep_delay(self) -> None:
+        asked, span = self._rep_delay_us, self._device.timing.rep_delay_range_us
+        if asked is None or (span is not None and span[0] <= asked <= span[1]):
+            return
+        may = (
+            "does not let a job choose its rep_delay"
+            if span is None
+            else f"takes a rep_delay from {span[0] / 1e6:g} to {span[1] / 1e6:g} seconds"
+        )
+        raise ProgramError(
+            BAD_INPUT,
+            f"options.execution.rep_delay = {asked / 1e6:g}: {self._device.name} {may}",
+            "Leave rep_delay out, or choose one in the backend's rep_delay_range.",
+        )
+
     def check_executions(self, executions: float, field: str) -> None:
         """Refuse more executions than a job may have (L14).
 
@@ -176,15 +205,15 @@ def padded(parts: list[Any], length: int) -> list[Any]:
     return [*parts, *[None] * (length - len(parts))]
 
 
-def facts(circuits: Iterable[Loaded], executions: int) -> Facts:
-    """The facts of a job with these circuits; the estimate is the baseline of J35."""
+def facts(circuits: Iterable[Loaded], executions: int, estimate_ms: int) -> Facts:
+    """The facts of a job with these circuits."""
     every = list(circuits)
     return Facts(
         executions=executions,
         num_circuits=len(every),
         num_qubits=[loaded.circuit.num_qubits for loaded in every],
         circuit_depths=[loaded.depth for loaded in every],
-        estimate_ms=round(2000 + 0.35 * executions),
+        estimate_ms=estimate_ms,
     )
 
 

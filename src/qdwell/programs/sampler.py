@@ -64,7 +64,7 @@ def prepare(
         ProgramError: why the job fails.
     """
     chosen = options.resolved(params)
-    reader = pubs.Reader(work, device, cache)
+    reader = pubs.Reader(work, device, cache, chosen.rep_delay_us)
     plans: list[Plan] = []
     loaded: list[pubs.Loaded] = []
     executions = 0
@@ -77,6 +77,7 @@ def prepare(
         shots = chosen.shots if shots_part is None else shots_part
         executions += len(values.rows) * shots
         reader.check_executions(executions, field)
+        reader.held(entry.fitted, len(values.rows) * shots)
         loaded.append(entry)
         plans.append(
             Plan(
@@ -89,8 +90,10 @@ def prepare(
             )
         )
         placed[shots] += len(values.rows)
-    prepared = Prepared(work.program_id, tuple(plans), chosen.seed, {"version": 2})
-    return prepared, pubs.facts(loaded, executions)
+    prepared = Prepared(
+        work.program_id, tuple(plans), chosen.seed, {"version": 2}, chosen.rep_delay_us
+    )
+    return prepared, pubs.facts(loaded, executions, reader.estimate_ms)
 
 
 def _registers(circuit: QuantumCircuit) -> tuple[Register, ...]:
@@ -114,6 +117,7 @@ def execute(
             shots=plan.shots,
             seed=prepared.seed,
             first=plan.first,
+            rep_delay_us=prepared.rep_delay_us,
         )
         outcome = device.run(batch)
         width = (plan.fitted.circuit.num_clbits + 7) // 8

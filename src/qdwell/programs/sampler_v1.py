@@ -72,11 +72,15 @@ def prepare(
         made = compiled(part, chosen, reader, device, cache, field)
         row = made.row(one_row(reader, values, made, field))
         entry = _fitted(made, device, cache)
-        executions += chosen.shots + (2 * readout.CALIBRATION_SHOTS if level else 0)
+        shots = chosen.shots + (2 * readout.CALIBRATION_SHOTS if level else 0)
+        executions += shots
         reader.check_executions(executions, field)
+        reader.held(entry.fitted, shots)
         plans.append(_plan(made, entry, row, chosen.shots, level, device, cache, field))
         loaded.append(entry)
-    return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(loaded, executions)
+    return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(
+        loaded, executions, reader.estimate_ms
+    )
 
 
 def one_row(reader: pubs.Reader, values: Any, made: Compiled, field: str) -> NDArray[np.float64]:

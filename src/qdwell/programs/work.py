@@ -49,7 +49,7 @@ class Facts:
     #: One entry per circuit of the submission.
     num_qubits: list[int]
     circuit_depths: list[int]
-    #: Expected quantum time: 2 s + 0.35 ms per execution.
+    #: Expected quantum time, by the device's own timing (J35).
     estimate_ms: int
 
 
@@ -62,6 +62,8 @@ class Prepared:
     seed: int | None
     #: Metadata of the result as a whole.
     metadata: dict[str, Any]
+    #: Pause before each shot, in microseconds (O40); None: the device's default.
+    rep_delay_us: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from qiskit.transpiler import Target
 
 
+_CIRCUIT_US = 100.0
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A circuit in the form in which a device takes it, its parameters still open."""
@@ -26,6 +29,8 @@ class Fitted:
     names: frozenset[str]
     #: Device qubits that any instruction but a barrier touches.
     qubits: frozenset[int]
+    #: Length of one shot on the device, in microseconds; None: the device does not say.
+    duration_us: float | None = None
 
     @property
     def weight(self) -> int:
@@ -48,6 +53,8 @@ class Batch:
     first: int = 0
     #: Keep the order of the shots; else only how often each outcome came.
     ordered: bool = True
+    #: Pause before each shot, in microseconds (O40); None: the device's default.
+    rep_delay_us: float | None = None
 
     def part(self, start: int, stop: int) -> Batch:
         """Circuits `start` to `stop` as a batch of their own, with the same samples."""
@@ -82,6 +89,35 @@ class Outcome:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long work holds a machine (J35): `overhead + (rep_delay + circuit length) * executions`.
+
+    The defaults are the baseline of J35, 2 s + 0.35 ms per execution: a pause of 250 us, and 100 us
+    for a circuit whose length is not known.
+    """
+
+    #: Once for each job.
+    overhead_ms: float = 2_000.0
+    #: Pause before each shot, where the job does not say.
+    rep_delay_us: float = 250.0
+    #: Least and most pause that a job may ask for; None: it may not ask.
+    rep_delay_range_us: tuple[float, float] | None = None
+    #: A clock that goes faster (below 1) or slower than the real machine's.
+    scale: float = 1.0
+
+    def runs_ms(self, fitted: Fitted, executions: float, rep_delay_us: float | None) -> float:
+        """Milliseconds of so many executions of a circuit, without the overhead."""
+        pause = self.rep_delay_us if rep_delay_us is None else rep_delay_us
+        length = _CIRCUIT_US if fitted.duration_us is None else fitted.duration_us
+        return self.scale * executions * (pause + length) / 1_000
+
+    @property
+    def job_ms(self) -> float:
+        """Milliseconds of a job's overhead."""
+        return self.scale * self.overhead_ms
+
+
 class Device(Protocol):
     """A device as a program sees it."""
 
@@ -103,6 +139,11 @@ class Device(Protocol):
     @property
     def target(self) -> Target:
         """Instructions and qubits of the device."""
+        ...
+
+    @property
+    def timing(self) -> Timing:
+        """How long work holds the device."""
         ...
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
