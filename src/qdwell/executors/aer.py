@@ -10,6 +10,7 @@ comes in parts.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from qiskit_aer import AerSimulator
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
 from qdwell.executors import base, configuration
+from qdwell.executors.assembled import Controller, Shelf
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 
 if TYPE_CHECKING:
@@ -75,6 +77,10 @@ class AerExecutor(base.InProcess):
             warnings.simplefilter("ignore")
             self._target: Target = self._aer.target if target is None else target
         self._native = frozenset(self._aer.configuration().basis_gates) | _WITHOUT_GATE
+        self._controller = Controller(self._aer)
+        # Under noise, delays become instructions of their own before a run.
+        rewritten = {"delay"} if noise is not None else set()
+        self._shelf = Shelf({*_STANDARD, "barrier", "measure"} - rewritten)
         self._description = description
         self._clock = SystemClock()
 
@@ -128,27 +134,48 @@ class AerExecutor(base.InProcess):
         return Outcome(samples, start, self._clock.now())
 
     def _call(self, batch: Batch) -> list[Samples]:
+        options: dict[str, Any] = {"shots": batch.shots, "memory": batch.ordered}
+        if batch.seed is not None:
+            options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
+        kept = [self._shelf.get(fit.circuit) for fit in batch.circuits]
+        ready = [each for each in kept if each is not None]
+        try:
+            if len(ready) == len(kept):
+                circuits = [fit.circuit for fit in batch.circuits]
+                noise = self._noise.written(*_used(batch)) if self._noise is not None else {}
+                answer = self._controller.run(circuits, ready, batch.values, noise, **options)
+                failure = None if answer["success"] else answer["status"]
+                data = [result["data"] for result in answer["results"]] if not failure else []
+            else:
+                failure, data = self._call_whole(batch, options)
+        except Exception as error:  # Aer raises classes of its own and plain ones alike.
+            raise base.execution_failed(str(error)) from error
+        if failure is not None:
+            raise base.execution_failed(str(failure))
+        return [
+            _samples(entry, fit.circuit.num_clbits, batch)
+            for entry, fit in zip(data, batch.circuits, strict=True)
+        ]
+
+    def _call_whole(self, batch: Batch, options: dict[str, Any]) -> tuple[Any, list[Any]]:
+        """Run what Aer rewrites before it runs it; what failed, or the data of each circuit."""
         circuits = [
             fit.circuit.assign_parameters(row) if len(row) else fit.circuit
             for fit, row in zip(batch.circuits, batch.values, strict=True)
         ]
-        options: dict[str, Any] = {"shots": batch.shots, "memory": batch.ordered}
-        if batch.seed is not None:
-            options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
         if self._noise is not None:
-            names = frozenset[str]().union(*(fit.names for fit in batch.circuits))
-            qubits = frozenset[int]().union(*(fit.qubits for fit in batch.circuits))
-            options["noise_model"] = self._noise.cut(names, qubits)
-        try:
-            result = self._aer.run(circuits, **options).result()
-        except Exception as error:  # Aer raises classes of its own and plain ones alike.
-            raise base.execution_failed(str(error)) from error
+            options["noise_model"] = self._noise.cut(*_used(batch))
+        result = self._aer.run(circuits, **options).result()
         if not result.success:
-            raise base.execution_failed(str(result.status))
-        return [
-            _samples(entry, circuit.num_clbits, batch)
-            for entry, circuit in zip(result.results, circuits, strict=True)
-        ]
+            return result.status, []
+        return None, [vars(entry.data) for entry in result.results]
+
+
+def _used(batch: Batch) -> tuple[frozenset[str], frozenset[int]]:
+    """Names and qubits of all instructions of a batch."""
+    names = frozenset[str]().union(*(fit.names for fit in batch.circuits))
+    qubits = frozenset[int]().union(*(fit.qubits for fit in batch.circuits))
+    return names, qubits
 
 
 def _operations(circuit: QuantumCircuit) -> list[Any]:
@@ -161,12 +188,12 @@ def _operations(circuit: QuantumCircuit) -> list[Any]:
     return found
 
 
-def _samples(entry: Any, clbits: int, batch: Batch) -> Samples:
+def _samples(data: Mapping[str, Any], clbits: int, batch: Batch) -> Samples:
     width = (clbits + 7) // 8
     if batch.ordered:
-        memory = getattr(entry.data, "memory", None) or ["0x0"] * batch.shots
+        memory = data.get("memory") or ["0x0"] * batch.shots
         return Samples(_rows(memory, width))
-    counts = getattr(entry.data, "counts", None) or {"0x0": batch.shots}
+    counts = data.get("counts") or {"0x0": batch.shots}
     return Samples(_rows(list(counts), width), np.fromiter(counts.values(), np.int64, len(counts)))
 
 

@@ -37,6 +37,8 @@ PIN = "qdwell_pin"
 #: Cut models that are kept for each device.
 _MODELS_MAX = 256
 
+_Key = tuple[frozenset[str], frozenset[int]]
+
 
 class CutNoise:
     """The noise of one device, given out in cuts.
@@ -56,21 +58,32 @@ class CutNoise:
         self._errors: dict[int, list[tuple[str, list[int], Any]]] = {}
         self._readout = {tuple(q): error for q, error in basic_device_readout_errors(properties)}
         self._delay_pass = _delay_pass(properties, dt)
-        self._models: OrderedDict[tuple[frozenset[str], frozenset[int]], NoiseModel] = OrderedDict()
+        self._models: OrderedDict[_Key, tuple[NoiseModel, dict[str, Any]]] = OrderedDict()
         self._pin: Any = None
         self._pin_sought = False
 
     def cut(self, names: frozenset[str], qubits: frozenset[int]) -> NoiseModel:
         """The model for circuits with instructions `names` on device `qubits`."""
+        return self._entry(names, qubits)[0]
+
+    def written(self, names: frozenset[str], qubits: frozenset[int]) -> dict[str, Any]:
+        """The same written out, as Aer's simulation takes it; without the noise of delays."""
+        model, text = self._entry(names, qubits)
+        if not text:
+            text.update(model.to_dict(serializable=True))
+        return text
+
+    def _entry(
+        self, names: frozenset[str], qubits: frozenset[int]
+    ) -> tuple[NoiseModel, dict[str, Any]]:
         key = (names, qubits)
-        if (model := self._models.get(key)) is not None:
+        if (entry := self._models.get(key)) is not None:
             self._models.move_to_end(key)
-            return model
-        model = self._build(names, qubits)
-        self._models[key] = model
+            return entry
+        entry = self._models[key] = self._build(names, qubits), {}
         if len(self._models) > _MODELS_MAX:
             self._models.popitem(last=False)
-        return model
+        return entry
 
     def _build(self, names: frozenset[str], qubits: frozenset[int]) -> NoiseModel:
         model = NoiseModel(basis_gates=self._basis_gates)

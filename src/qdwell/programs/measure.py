@@ -29,6 +29,8 @@ from qdwell.wire.device import Device, Fitted, Samples
 _PROJECTORS = {
     "0": ("Z", 0), "1": ("Z", 1), "+": ("X", 0), "-": ("X", 1), "r": ("Y", 0), "l": ("Y", 1)
 }  # fmt: skip
+#: What one table of `expectation` may take.
+_TABLE_BYTES_MAX = 4_000_000
 _TO_PAULI = str.maketrans({symbol: basis for symbol, (basis, _) in _PROJECTORS.items()})
 
 
@@ -125,15 +127,19 @@ def expectation(terms: Terms, samples: Samples) -> tuple[NDArray[np.float64], ND
     counts = samples.counts
     weights = np.ones(len(rows), np.int64) if counts is None else counts
     total = int(weights.sum())
-    means = np.empty(len(terms.labels))
-    squares = np.empty(len(terms.labels))
-    for place in range(len(terms.labels)):
-        odd = np.bitwise_count(rows & terms.parity[place]).sum(axis=1) & 1
-        chosen = weights
-        if terms.select[place].any():
-            match = ((rows & terms.select[place]) == terms.wanted[place]).all(axis=1)
-            chosen = np.where(match, weights, 0)
+    means, squares = np.empty(len(terms.labels)), np.empty(len(terms.labels))
+    # All terms at once, but for so many that the table of terms and outcomes would be large.
+    step = max(1, _TABLE_BYTES_MAX // max(1, rows.size))
+    for at in range(0, len(terms.labels), step):
+        part = slice(at, at + step)
+        odd = np.bitwise_count(rows & terms.parity[part, None]).sum(axis=2) & 1
         # Sums of integers: exact, whatever order the outcomes come in.
-        means[place] = int(chosen.sum() - 2 * chosen[odd == 1].sum()) / total
-        squares[place] = int(chosen.sum()) / total
+        if terms.select[part].any():
+            chosen = ((rows & terms.select[part, None]) == terms.wanted[part, None]).all(axis=2)
+            kept = chosen @ weights
+            odds = (chosen & (odd == 1)) @ weights
+        else:
+            kept, odds = total, odd @ weights
+        means[part] = (kept - 2 * odds) / total
+        squares[part] = kept / total
     return means, squares - means**2

@@ -14,6 +14,7 @@ import binascii
 import math
 import struct
 import zlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ INFLATED_BYTES_MAX = 256 * 1024 * 1024
 _MAGIC = b"\x93NUMPY"
 _HEADER_BYTES_MAX = 4096
 _DIMENSIONS_MAX = 32
+_HEADERS_KEPT = 256
 _DTYPES = frozenset(
     ["|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4", "<f8", "<c8", "<c16"]
 )
@@ -90,8 +92,7 @@ def read_npy(data: bytes, field: str) -> NDArray[Any]:
 
 def _header(raw: bytes, field: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     try:
-        header = ast.literal_eval(raw.decode("latin-1").strip())
-        descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
+        descr, fortran, shape = _parsed(raw)
     except (SyntaxError, ValueError, TypeError, KeyError, MemoryError, RecursionError) as error:
         raise BadInput(f"{field} has a damaged .npy header", field=field) from error
     if not isinstance(descr, str) or descr not in _DTYPES:
@@ -100,6 +101,13 @@ def _header(raw: bytes, field: str) -> tuple[np.dtype[Any], bool, tuple[int, ...
     if not plain or len(shape) > _DIMENSIONS_MAX or not isinstance(fortran, bool):
         raise BadInput(f"{field} has an impossible shape in its .npy header", field=field)
     return np.dtype(descr), fortran, shape
+
+
+@lru_cache(_HEADERS_KEPT)
+def _parsed(raw: bytes) -> tuple[Any, Any, Any]:
+    """The three fields of a header. Few shapes come again and again, and parsing takes longest."""
+    header = ast.literal_eval(raw.decode("latin-1").strip())
+    return header["descr"], header["fortran_order"], header["shape"]
 
 
 def write_npy(array: NDArray[Any]) -> bytes:
