@@ -215,6 +215,11 @@ class Config:
         return self.scheduler.lanes if backend.lanes is None else backend.lanes
 
 
+def is_mock(name: str) -> bool:
+    """Whether a backend of this name is the mock twin of a machine, for dry runs."""
+    return name.split("_")[0] == "mock"
+
+
 def _check_backends(backends: tuple[Backend, ...]) -> None:
     if not backends:
         raise ConfigError("backends", "at least one backend is needed")
@@ -224,6 +229,10 @@ def _check_backends(backends: tuple[Backend, ...]) -> None:
         for name in (backend.name, *backend.aliases):
             if not _NAME.fullmatch(name):
                 raise ConfigError(f"{where}.name", f"{name!r} is not a name for a backend")
+            if is_mock(name):
+                raise ConfigError(
+                    f"{where}.name", f"{name!r}: names in mock are those of dry runs' twins"
+                )
             if name in seen:
                 raise ConfigError(f"{where}.name", f"{name!r} is used twice")
             seen.add(name)

@@ -176,7 +176,7 @@ def health(parts: Parts) -> Callable[[Request], Any]:
 
     async def healthz(_: Request) -> Response:
         """Tell whether the server is ready: 200 when every backend is, 503 until then."""
-        views = parts.engine.backends()
+        views = [view for view in parts.engine.backends() if not view.mock]
         ready = parts.engine.is_ready and not parts.closing.is_set()
         body = {
             "status": "ok" if ready else "starting",

@@ -32,11 +32,13 @@ class Backends:
     async def list(self, request: Request) -> Response:
         """List the backends: as objects, or as names for older clients."""
         await self._parts.caller(request)
-        Query(request, ("include_mocks", "provider", "instance"))
+        query = Query(request, ("include_mocks", "provider", "instance"))
+        mocks = query.flag("include_mocks") is True
         entries = [
             device_entry(view, name)
             for view in self._parts.engine.backends()
             for name in (view.name, *view.aliases)
+            if mocks or not view.mock
         ]
         if (api_version(request.headers) or "") >= OBJECTS_FROM:
             return reply({"devices": entries})
@@ -108,7 +110,8 @@ def device_entry(view: BackendView, name: str) -> dict[str, Any]:
         "queue_length": view.queue_length,
         "qubits": view.qubits,
         "physical_qubits": view.qubits,
-        "is_simulator": view.simulator,
+        # A twin is checked and compiled for like the machine; only the queue tells it apart.
+        "is_simulator": view.simulator and not view.mock,
     }
 
 

@@ -13,6 +13,7 @@ import orjson
 
 from qdwell.api.auth import FIRST_VERSION
 from qdwell.clock import iso
+from qdwell.config import is_mock
 from qdwell.core.forecast import Forecast
 from qdwell.core.group import REPORTED, Group, Mode
 from qdwell.core.job import (
@@ -57,10 +58,18 @@ def ran_too_long(job: Job) -> bool:
     return job.state is JobState.CANCELLED and job.code == CODE_RAN_TOO_LONG
 
 
+def shown_ms(row: JobRow) -> int:
+    """Quantum time to show: of a dry run, which took none, what the machine would take."""
+    if is_mock(row.job.backend) and row.job.state is JobState.COMPLETED and row.facts is not None:
+        return row.facts.estimate_ms or 0
+    return row.job.quantum_ms
+
+
 def job_document(row: JobRow, *, with_codes: bool, params: bytes | None) -> dict[str, Any]:
     """A job (J33). `params` are the raw bytes to show, None for none."""
     job, details = row.job, row.details
     word = SERVER_WORDS[job.state]
+    quantum_ms = shown_ms(row)
     state: dict[str, Any] = {"status": word}
     if job.reason is not None:
         state["reason"] = job.reason
@@ -80,8 +89,8 @@ def job_document(row: JobRow, *, with_codes: bool, params: bytes | None) -> dict
         "tags": list(details.tags),
         "user_id": details.user_id,
         "usage": {
-            "seconds": seconds_up(job.quantum_ms),
-            "quantum_seconds": seconds(job.quantum_ms),
+            "seconds": seconds_up(quantum_ms),
+            "quantum_seconds": seconds(quantum_ms),
         },
     }
     if params is not None:
@@ -107,8 +116,9 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
     job, facts = row.job, row.facts
     queued = job.state is JobState.QUEUED
     live = forecast if queued else None
-    quantum = seconds(job.quantum_ms)
-    billed = seconds_up(job.quantum_ms)
+    quantum_ms = shown_ms(row)
+    quantum = seconds(quantum_ms)
+    billed = seconds_up(quantum_ms)
     document: dict[str, Any] = {
         "timestamps": {
             "created": iso(job.created),
@@ -127,7 +137,7 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
             "status": "complete" if job.final else "pending",
         },
         "bss": {"seconds": billed},
-        "circuits_execution_time_ns": job.quantum_ms * 1_000_000,
+        "circuits_execution_time_ns": quantum_ms * 1_000_000,
         # The last value of a forecast that has come true is what happened.
         "estimated_start_time": optional_iso(live.start_at if live else job.running_at),
         "estimated_completion_time": optional_iso(live.end_at if live else job.finished_at),

@@ -42,7 +42,7 @@ LIST_QUERY = (
     "sort",
     "search",
     "exclude_params",
-    "include_mocks",  # there are no mocks here, so both values mean the same
+    "include_mocks",
     "provider",  # the classic form of the instance, which Service-CRN names
 )
 
@@ -193,6 +193,7 @@ class Jobs:
             created_before=query.instant("created_before"),
             ascending=sort == "ASC",
             search=query.text("search"),
+            mocks=query.flag("include_mocks") is True,
         )
         with_params = query.flag("exclude_params") is False
         with_codes = knows_codes(request.headers)

@@ -43,7 +43,7 @@ class Parts:
     def least_busy(self) -> BackendView | None:
         """The backend with the shortest queue: online machines first, then paused ones, and a
         simulator only if there is no machine (J11). Ties by the order of the config."""
-        views = [view for view in self.engine.backends() if view.mode.value != "offline"]
+        views = [it for it in self.engine.backends() if it.mode.value != "offline" and not it.mock]
         return min(
             views,
             key=lambda it: (it.simulator, it.mode.value != "online", it.queue_length),

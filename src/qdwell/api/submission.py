@@ -76,6 +76,8 @@ class Submission:
             raise SessionNotInPlan(caller.instance.plan, "job")
         group = await self._group(caller, asked.session_id)
         backend = self._backend(named, group)
+        if backend.mock:  # a dry run is not part of the session
+            group = None
         headers = request.headers
         most = plan.job_limit_seconds
         new = NewJob(
@@ -84,7 +86,7 @@ class Submission:
             program_id=asked.program_id,
             params=params,
             user_id=caller.user_id,
-            group=asked.session_id,
+            group=None if group is None else group.id,
             limit_ms=min(asked.cost or most, most) * 1000,
             limit_asked=asked.cost is not None,
             estimate_ms=estimate_ms(asked.params),
@@ -172,11 +174,17 @@ class Submission:
             view = self._named(group.backend)
             assert view is not None  # it was named
             return view
+        if named.mock and self._twin_of(group.backend) == named.name:
+            return named
         if named.simulator:
             raise NoGroupOnSimulator(named.name)
         if named.name != group.backend:
             raise WrongBackend(named.name, group.backend)
         return named
+
+    def _twin_of(self, name: str) -> str | None:
+        view = self._parts.engine.backend(name)
+        return None if view is None else view.twin
 
 
 class Rate:

@@ -42,7 +42,7 @@ WORKLOAD_QUERY = (
     "created_after",
     "created_before",
     "tags",
-    "include_mocks",  # there are no mocks here, so both values mean the same
+    "include_mocks",
 )
 
 
@@ -114,6 +114,7 @@ class UsageRoutes:
             now=self._parts.clock.now(),
             backend=view.name if view else backend,
             search=query.text("search"),
+            mocks=query.flag("include_mocks") is True,
             status=_status(query),
             mode=query.choice("mode", MODES),
             created_after=query.instant("created_after"),

@@ -40,7 +40,7 @@ from qdwell.engine.inputs import Input, InputShelf
 from qdwell.engine.pools import Pool, Task, TaskState
 from qdwell.engine.reports import Reports
 from qdwell.engine.runs import EXECUTE, POSTPROCESS, PREPARE, STAGES, Run
-from qdwell.engine.stations import Station, spec_of
+from qdwell.engine.stations import MOCK, Station, spec_of
 from qdwell.errors import QdwellError
 
 log = structlog.get_logger()
@@ -112,7 +112,15 @@ class Actions:
         run.started.add(PREPARE)
         if _must_wait(station):
             station.held.append(action)
+        elif station.guarded and station.known is None:
+            self._spawn(self._start_when_known(run, station))
         else:
+            self._load(run, partial(self._start, run, station))
+
+    async def _start_when_known(self, run: Run, station: Station) -> None:
+        # Only the device's own process may ask it what it is.
+        await station.ready.wait()
+        if not run.over:
             self._load(run, partial(self._start, run, station))
 
     def _start(self, run: Run, station: Station, work: Input) -> None:
@@ -288,7 +296,11 @@ class Actions:
             on_begun=partial(self._taken_up, run),
             limit_s=None if stages == [EXECUTE] else CLASSICAL_S,
         )
+        station = self._stations[run.backend]
         assert run.via is not None
+        if station.known is not None and (run.via is self._classical or station.row.kind == MOCK):
+            told = {"op": "device", "name": station.name, "kind": station.row.kind}
+            run.task.device = (told, station.known)
         run.via.submit(run.task)
 
     def _taken_up(self, run: Run) -> None:

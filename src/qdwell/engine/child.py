@@ -25,7 +25,7 @@ from qdwell import executors, programs
 from qdwell.clock import stopwatch_ns
 from qdwell.engine.frames import Channel, Frame
 from qdwell.errors import ProgramError, QdwellError
-from qdwell.executors import Executor, Spec
+from qdwell.executors import Executor, Spec, mock
 from qdwell.programs import Caches, Limits, Work
 from qdwell.wire.device import Batch, Outcome
 
@@ -73,17 +73,25 @@ class Bench:
 
     channel: Channel
     devices: dict[str, Executor] = field(default_factory=dict)
+    told: dict[str, Executor] = field(default_factory=dict)  #: stand-ins, by backend
     caches: Caches = field(default_factory=Caches)
     leased: Leased | None = None  #: the present job's hold on a device that can stop runs
 
     def device(self, spec: Mapping[str, Any]) -> Executor:
-        """The executor of a backend, made on first use."""
+        """The executor of a backend, made on first use; a stand-in where we were told of one."""
         name = str(spec["name"])
+        if name in self.told:
+            return self.told[name]
         if name not in self.devices:
             if len(self.devices) >= _DEVICES_MOST:
                 self.devices.pop(next(iter(self.devices)))
             self.devices[name] = executors.make(Spec(**spec))
         return self.devices[name]
+
+    def tell(self, name: str, kind: str, known: bytes) -> None:
+        """Take in what another process knows of a device that only one process may open."""
+        stand_in = mock.StandIn(name, *_opened(known))
+        self.told[name] = mock.Mock(name, stand_in) if kind == "mock" else stand_in
 
 
 def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
@@ -97,7 +105,7 @@ def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
     else:
         try:
             executor = bench.device(spec)
-            _introduce(bench.channel, executor, describe=bool(role.get("describe", True)))
+            _introduce(bench.channel, executor, str(spec["kind"]), role.get("describe", True))
         except QdwellError as error:
             bench.channel.send({"op": "broken", "why": str(error)})
             return
@@ -106,13 +114,15 @@ def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
     while (frame := receive()) is not None:
         if frame.op == "run":
             _run(bench, frame)
+        elif frame.op == "device":
+            bench.tell(str(frame.head["name"]), str(frame.head["kind"]), frame.parts[0])
         elif frame.op == "forget":
             bench.caches.drop(str(frame.head["group"]))
         elif frame.op == "ping":
             bench.channel.send({"op": "pong"})
 
 
-def _introduce(channel: Channel, executor: Executor, *, describe: bool) -> None:
+def _introduce(channel: Channel, executor: Executor, kind: str, describe: bool) -> None:
     if not describe:  # a replacement: the server knows the device already
         channel.send({"op": "ready", "repeatable": executor.repeatable})
         return
@@ -130,7 +140,11 @@ def _introduce(channel: Channel, executor: Executor, *, describe: bool) -> None:
             "version": said.backend_version,
             "entry": entry,
         },
-        [said.configuration, said.properties],
+        [
+            said.configuration,
+            said.properties,
+            *([_closed(mock.shown(executor))] * (kind == "qiskit")),
+        ],
     )
 
 
@@ -224,7 +238,7 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
     answer = progress.head("done")
     answer["last"] = progress.stage
     answer["cache"] = [cache.hits - hits, cache.misses - misses]
-    closed = value if isinstance(value, bytes) else pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    closed = value if isinstance(value, bytes) else _closed(value)
     bench.channel.send(answer, [closed, *extra])
 
 
@@ -239,6 +253,10 @@ def _execute(bench: Bench, frame: Frame, prepared: programs.Prepared) -> program
     finally:
         with contextlib.suppress(OSError):
             executor.release(lease)
+
+
+def _closed(value: Any) -> bytes:
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
 def _opened(value: Any) -> Any:

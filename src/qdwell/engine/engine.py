@@ -39,7 +39,7 @@ from qdwell.engine.instances import InstanceBook
 from qdwell.engine.loop import Loop
 from qdwell.engine.memory import Memory
 from qdwell.engine.requests import NewGroup, NewJob
-from qdwell.engine.stations import Station, announced, classical_pool, stations_of
+from qdwell.engine.stations import MOCK, Station, announced, classical_pool, stations_of
 from qdwell.engine.workers import ForkServer, preload_for
 from qdwell.errors import (
     JobIsFinal,
@@ -73,15 +73,14 @@ class Engine(Answers):
         self._config = config
         self._store = store
         self._clock = clock
-        self._names = {
-            name: row.name for row in config.backends for name in (row.name, *row.aliases)
-        }
         # One thread writes: SQLite has one writer, and commits come in the order they were decided.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
-        forks = server or ForkServer(preload_for(row.kind for row in config.backends))
+        forks = server or ForkServer(preload_for([*(row.kind for row in config.backends), MOCK]))
         self._own_server = None if server else forks
         self._stations: dict[str, Station] = stations_of(config, forks)
+        rows = [station.row for station in self._stations.values()]
+        self._names = {name: row.name for row in rows for name in (row.name, *row.aliases)}
         self._classical = classical_pool(forks)
         self._inbox = Inbox()
         self._memory = Memory()
@@ -161,7 +160,7 @@ class Engine(Answers):
 
     def _announce(self) -> list[Event]:
         """What the core is told first: the backends and the instances."""
-        rows = [announced(self._config, row) for row in self._config.backends]
+        rows = [announced(self._config, it.row) for it in self._stations.values()]
         return [*rows, *self._book.events()]
 
     # ---- requests: each is stored when it returns -----------------------------------------------

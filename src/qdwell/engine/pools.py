@@ -57,6 +57,7 @@ class Task:
     on_begun: Callable[[], None] = lambda: None
     on_stopped: Callable[[], None] = lambda: None
     limit_s: float | None = None
+    device: tuple[Mapping[str, Any], bytes] | None = None  #: a worker is told this before, once
     timer: asyncio.TimerHandle | None = None
     late: bool = False
     state: TaskState = TaskState.WAITING
@@ -100,6 +101,7 @@ class _Place:
     task: Task | None = None
     starting: bool = False
     failures: int = 0
+    told: set[str] = field(default_factory=set)  #: devices that its worker was told of
 
 
 @dataclass(eq=False)
@@ -258,6 +260,7 @@ class LocalPool:
     def _lost(self, place: _Place, worker: Worker) -> None:
         was_ready, place.ready, place.worker = place.ready, False, None
         place.doomed = False
+        place.told.clear()
         task, place.task = place.task, None
         if not self._closed:
             log.warning("worker ended", pid=worker.pid, role=self.role.get("name"))
@@ -298,6 +301,10 @@ class LocalPool:
         worker = place.worker
         assert worker is not None
         place.task, task.worker, task.state = task, worker, TaskState.WORKING
+        if task.device is not None and task.device[0]["name"] not in place.told:
+            head, known = task.device
+            worker.send(head, [known])
+            place.told.add(head["name"])
         worker.send(task.head, task.parts)
         task.parts = ()  # they are on their way; a task that is lost is made anew
         if task.limit_s is not None:

@@ -70,6 +70,8 @@ class BackendView:
     configuration: bytes = b"{}"
     properties: bytes | None = None  #: None: it has none, as ideal simulators do
     version: str = ""
+    mock: bool = False  #: the mock twin of a machine, for dry runs
+    twin: str | None = None  #: name of its mock twin
 
 
 @dataclass(frozen=True, slots=True)

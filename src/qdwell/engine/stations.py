@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import structlog
 
 from qdwell.config import Backend, Config
@@ -22,6 +23,7 @@ from qdwell.engine.workers import ForkServer
 
 log = structlog.get_logger()
 
+MOCK = "mock"  # kind, class, and first word of the name of a twin
 _STARTING = "the device is starting"
 
 
@@ -43,6 +45,8 @@ class Station:
     version: str = ""
     inline: Run | None = None  #: the run that its one worker takes through all stages
     held: list[Prepare] = field(default_factory=list)  #: wait until `inline` is prepared
+    twin: Station | None = None  #: its mock twin, which shows what it shows
+    known: bytes | None = None  #: what other processes may know of a device that one may open
 
     @property
     def name(self) -> str:
@@ -53,17 +57,36 @@ class Station:
         """Take in the first frame of a worker."""
         head = frame.head
         self.repeatable = bool(head.get("repeatable", False))
-        if len(frame.parts) == 2:
-            self.configuration, self.properties = frame.parts
+        if len(frame.parts) >= 2:
+            self.configuration, self.properties = frame.parts[:2]
+            self.known = frame.parts[2] if len(frame.parts) > 2 else None
             self.qubits = int(head.get("qubits", 0))
             self.version = str(head.get("version", ""))
             entry = head.get("entry")
             self.entry = entry if isinstance(entry, dict) else {}
             self.described = True
+            if self.twin is not None:
+                self.twin.resemble(self)
         self.unready_because = ""
         if not self.ready.is_set():
             log.info("backend is ready", backend=self.name, qubits=self.qubits)
             self.ready.set()
+
+    def resemble(self, device: Station) -> None:
+        """Show as its twin what a device shows of itself."""
+        self.repeatable = self.described = True
+        self.qubits, self.version, self.known = device.qubits, device.version, device.known
+        self.properties = device.properties
+        shown = orjson.loads(device.configuration) | {"backend_name": self.name}
+        self.configuration = orjson.dumps(shown)
+        self.entry = {**device.entry, "class": MOCK}
+        self.unready_because = ""
+        self.ready.set()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether only one process may open the device, so that others must be told of it."""
+        return self.row.kind == "qiskit" or self.row.options.get("of", {}).get("kind") == "qiskit"
 
     def broken(self, why: str) -> None:
         """The device does not start."""
@@ -88,6 +111,8 @@ class Station:
             configuration=self.configuration,
             properties=self.properties,
             version=self.version,
+            mock=self.row.kind == MOCK,
+            twin=None if self.twin is None else self.twin.name,
         )
 
 
@@ -98,7 +123,7 @@ def spec_of(row: Backend) -> dict[str, Any]:
 
 def is_simulator(row: Backend) -> bool:
     """Whether it has no queue (C5). Known from the config, because jobs may wait when we start."""
-    return row.kind == "aer" or bool(row.options.get("simulator", False))
+    return row.kind in ("aer", MOCK) or bool(row.options.get("simulator", False))
 
 
 def announced(config: Config, row: Backend) -> PutBackend:
@@ -120,7 +145,23 @@ def stations_of(config: Config, server: ForkServer) -> dict[str, Station]:
         pool.on_ready = station.describe
         pool.on_unready = station.broken
         made[row.name] = station
+    for station in list(made.values()):
+        name = twin_name(station.name)
+        if not station.simulator and name not in made:  # of two machines the first has the twin
+            made[name] = station.twin = _twin(name, station.row, server)
     return made
+
+
+def _twin(name: str, row: Backend, server: ForkServer) -> Station:
+    """The mock twin of a machine. It has no process of its own until a job asks for one."""
+    aliases = tuple(twin_name(alias) for alias in row.aliases)
+    shown = Backend(name, MOCK, options={"of": spec_of(row)}, aliases=aliases)
+    return Station(shown, simulator=True, pool=LocalPool(server, {"name": name}, size=1, eager=0))
+
+
+def twin_name(name: str) -> str:
+    """What the stock client makes of a backend's name for a dry run (wire-protocol 5.1)."""
+    return "_".join([MOCK, *name.split("_")[1:]])
 
 
 def classical_pool(server: ForkServer) -> LocalPool:

@@ -34,6 +34,7 @@ PRELOAD_BY_KIND = {
     "fake": ("qdwell.executors.aer", "qdwell.executors.fake", "qiskit_ibm_runtime.fake_provider"),
     "qiskit": ("qdwell.executors.qiskit",),
     "scripted": ("qdwell.executors.scripted",),
+    "mock": ("qdwell.executors.mock",),
 }
 #: What a worker may see of the environment. Secrets of the server are not among it; the prefix is
 #: for what the factory of a lab's own device needs.

@@ -41,6 +41,10 @@ def make(spec: Spec) -> Executor:
             from qdwell.executors.qiskit import backend_executor
 
             return backend_executor(spec)
+        case "mock":
+            from qdwell.executors.mock import Mock
+
+            return Mock(spec.name, make(Spec(**options["of"])))
         case "scripted":
             from qdwell.executors.scripted import scripted
 

@@ -28,6 +28,7 @@ from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
 from qdwell.executors import base, configuration
 from qdwell.executors.ideal import ideal_target
+from qdwell.executors.mock import random_bits
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
 
 _OPTIONS = frozenset({"seed", "run_ms", "fail_rate", "lose_rate", "repeatable", "simulator"})
@@ -134,9 +135,4 @@ class ScriptedExecutor(base.InProcess):
 
     def _outcomes(self, clbits: int, batch: Batch, place: int) -> Samples:
         seed = self._script.getrandbits(63) if batch.seed is None else batch.seed + place
-        dice = np.random.default_rng(seed)
-        width = (clbits + 7) // 8
-        bits = dice.integers(0, 256, (batch.shots, width), dtype=np.uint8)
-        if clbits % 8:
-            bits[:, 0] &= (1 << clbits % 8) - 1
-        return Samples(bits)
+        return random_bits(np.random.default_rng(seed), clbits, batch.shots)

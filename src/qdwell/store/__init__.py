@@ -125,11 +125,13 @@ class Store(Protocol):
         created_after: int | None = None,
         created_before: int | None = None,
         search: str | None = None,
+        mocks: bool = True,
     ) -> tuple[list[JobRow], int]:
         """Return a page of jobs, newest first, and the exact number that match (J26).
 
         `pending`: queued or running (true), final (false). A job must have all of `tags`.
-        `search`: an id, or letters inside a tag. Bounds on creation are inclusive.
+        `search`: an id, or letters inside a tag. Bounds on creation are inclusive. Without `mocks`
+        dry runs are left out, unless `backend` is a mock twin.
         """
         ...
 
@@ -208,6 +210,7 @@ class Store(Protocol):
         created_after: int | None = None,
         created_before: int | None = None,
         search: str | None = None,
+        mocks: bool = True,
     ) -> tuple[list[WorkloadRow], int]:
         """Return a page of job-mode jobs, sessions, and batches, and how many match (I14).
 

@@ -45,12 +45,15 @@ class JobFilter:
     created_after: int | None = None
     created_before: int | None = None
     search: str | None = None
+    mocks: bool = True
 
     def conditions(self, instance: str) -> list[ColumnElement[bool]]:
         """Spell the filter as conditions on `jobs`."""
         found: list[ColumnElement[bool]] = [jobs.c.instance == instance]
         if self.backend is not None:
             found.append(jobs.c.backend == self.backend)
+        elif not self.mocks:
+            found.append(no_mock(jobs.c.backend))
         if self.program is not None:
             found.append(jobs.c.program_id == self.program)
         if self.pending is not None:
@@ -65,6 +68,11 @@ class JobFilter:
         if self.search:
             found.append(searched(self.search))
         return found
+
+
+def no_mock(backend: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a backend is none of the mock twins, whose names are theirs alone."""
+    return and_(backend != "mock", ~backend.startswith("mock_", autoescape=True))
 
 
 def tagged(condition: ColumnElement[bool]) -> ColumnElement[bool]:

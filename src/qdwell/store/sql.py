@@ -180,10 +180,11 @@ class SqlStore:
         created_after: int | None = None,
         created_before: int | None = None,
         search: str | None = None,
+        mocks: bool = True,
     ) -> tuple[list[JobRow], int]:
         """Read one page of jobs. See `Store.jobs`."""
         wanted = JobFilter(
-            backend, program, pending, tags, group, created_after, created_before, search
+            backend, program, pending, tags, group, created_after, created_before, search, mocks
         )
         with self.database.reading() as connection:
             return reads.list_jobs(
@@ -299,9 +300,12 @@ class SqlStore:
         created_after: int | None = None,
         created_before: int | None = None,
         search: str | None = None,
+        mocks: bool = True,
     ) -> tuple[list[WorkloadRow], int]:
         """Read one page of workloads. See `Store.workloads`."""
-        wanted = WorkloadFilter(backend, mode, status, tags, created_after, created_before, search)
+        wanted = WorkloadFilter(
+            backend, mode, status, tags, created_after, created_before, search, mocks
+        )
         with self.database.reading() as connection:
             return list_workloads(
                 connection,

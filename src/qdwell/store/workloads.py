@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from qdwell.core.group import Ending, GroupState, Mode
 from qdwell.core.job import JobState
-from qdwell.store.reads import searched, tagged, tags_of
+from qdwell.store.reads import no_mock, searched, tagged, tags_of
 from qdwell.store.records import GroupRow, JobRow, WorkloadRow
 from qdwell.store.rows import group_row_of, job_row_of, select_group_rows, select_job_rows
 from qdwell.store.tables import groups, job_tags, jobs
@@ -54,12 +54,15 @@ class WorkloadFilter:
     created_after: int | None = None
     created_before: int | None = None
     search: str | None = None  #: an id, or part of a tag
+    mocks: bool = True  #: dry runs, too
 
     def of_jobs(self, instance: str) -> list[ColumnElement[bool]]:
         """Spell the filter as conditions on `jobs`."""
         found = [jobs.c.instance == instance, jobs.c.group.is_(None)]
         if self.backend is not None:
             found.append(jobs.c.backend == self.backend)
+        elif not self.mocks:
+            found.append(no_mock(jobs.c.backend))
         if self.mode is not None and self.mode != "job":
             found.append(false())
         if self.status is not None:

@@ -1,0 +1,43 @@
+"""A laboratory's own device: one process opens it, the others only know what it is."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from qiskit import QuantumCircuit
+
+from engine.house import House, sampler
+from qdwell.config import Backend
+from qdwell.core.job import JobState
+from qdwell.engine.workers import ForkServer, preload_for
+
+
+def ions() -> QuantumCircuit:
+    circuit = QuantumCircuit(3, 3)
+    circuit.x(0)
+    circuit.cz(0, 1)
+    circuit.measure([0, 1, 2], [0, 1, 2])
+    return circuit
+
+
+def test_one_process_opens_the_device(tmp_path: Path) -> None:
+    log = tmp_path / "opened"
+    row = Backend("lab", "qiskit", "machines.lab:lab", options={"log": str(log), "run_s": 0.05})
+    server = ForkServer(preload_for(["qiskit"]))
+
+    async def run() -> None:
+        async with House(tmp_path / "data", server, row) as house:
+            params = sampler(pubs=3, circuit=ions())
+            jobs = [await house.submit(params=params) for _ in range(4)]
+            twin = await house.submit(params=params, backend="mock")
+            for job in (*jobs, twin):
+                ended = await house.final(job)
+                assert ended.job.state is JobState.COMPLETED, ended.job.reason
+            assert house.engine.worker_pids(), "no classical worker took part: nothing is shown"
+            assert set(map(int, log.read_text().split())) == set(house.engine.worker_pids("lab"))
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.close()
