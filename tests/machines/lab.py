@@ -149,3 +149,51 @@ def _target() -> Target:
 def lab(**options: Any) -> Lab:
     """The factory that a config names."""
     return Lab(**options)
+
+
+class Backwards(Lab):
+    """Reads its register from the wrong end."""
+
+    def run(self, run_input: Any, **options: Any) -> LabJob:
+        circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
+        return super().run([circuit.reverse_bits() for circuit in circuits], **options)
+
+
+class Short(Lab):
+    """Loses a shot."""
+
+    def run(self, run_input: Any, **options: Any) -> LabJob:
+        return super().run(run_input, **{**options, "shots": options["shots"] - 1})
+
+
+class Nameless(Lab):
+    """Gives all its jobs one name."""
+
+    def run(self, run_input: Any, **options: Any) -> LabJob:
+        self._serial = itertools.count()
+        return super().run(run_input, **options)
+
+
+class Shuffled(Lab):
+    """Gives the results of several circuits in the wrong order."""
+
+    def run(self, run_input: Any, **options: Any) -> LabJob:
+        circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
+        return super().run(circuits[::-1], **options)
+
+
+class Blind(Lab):
+    """Cannot be read."""
+
+    @property
+    def target(self) -> Target:
+        target = Target(num_qubits=1)
+        target.add_instruction(XGate(), {(0,): None})
+        return target
+
+
+class Forgetful(Lab):
+    """Finds another job than the one that was asked for."""
+
+    def retrieve_job(self, job_id: str) -> LabJob:
+        return self._jobs["lab-0"]

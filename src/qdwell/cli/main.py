@@ -124,6 +124,19 @@ def demo() -> None:
 
 
 @app.command()
+def conformance(
+    target: Annotated[str, typer.Argument(help="Your backend: package.module:factory.")],
+    options: Annotated[
+        str, typer.Option(metavar="JSON", help="Arguments of the factory, as in the config.")
+    ] = "{}",
+) -> None:
+    """Check on the device itself that a backend of your own does what qdwell asks of it."""
+    from qdwell.cli.conformance import run
+
+    raise typer.Exit(run(target, options))
+
+
+@app.command()
 def env(data_dir: admin.DataDir = admin.DATA_DIR) -> None:
     """Print the lines that point the stock client at this server: eval "$(qdwell env)"."""
     typer.echo(read_credentials(data_dir), nl=False)

@@ -80,6 +80,15 @@ class BackendExecutor:
             return configuration.simulator(self.name, self.version, self._target)
         return configuration.machine(self.name, self.version, self._target)
 
+    @property
+    def backend(self) -> BackendV2:
+        """The backend itself."""
+        return self._backend
+
+    def jobs_of(self, run: str) -> list[Any]:
+        """The backend's jobs of a run that was not asked for its result yet."""
+        return self._runs[run][2]
+
     def acquire(self) -> str:
         """A `BackendV2` has nothing to open."""
         return f"lease-{self.name}"
