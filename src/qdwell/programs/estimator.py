@@ -91,7 +91,7 @@ def prepare(
         executions += len(runs) * shots
         reader.check_executions(executions, field)
         for _, setting in runs:
-            reader.held(setting.fitted, shots)
+            reader.held(setting.fitted, 1, shots)
         loaded.append(entry)
         plans.append(
             Plan(

@@ -101,7 +101,7 @@ def prepare(
         executions += len(steps) * each
         reader.check_executions(executions, field)
         for step in steps:
-            reader.held(step.setting.fitted, each)
+            reader.held(step.setting.fitted, 1, each)
         depth = made.circuit.depth()
         loaded.append(pubs.Loaded(made.key, made.circuit, steps[0].setting.fitted, depth))
         plans.append(

@@ -18,6 +18,7 @@ from qiskit import QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 
 from qdwell.errors import BadInput, ProgramError
+from qdwell.programs.burden import TOO_MUCH, Burden
 from qdwell.programs.cache import Cache, content_key
 from qdwell.programs.checks import check_instructions
 from qdwell.programs.work import Facts, Work
@@ -26,8 +27,6 @@ from qdwell.wire.device import Device, Fitted
 
 #: Code of a job whose input is well-formed JSON but means nothing (E4, told by the job).
 BAD_INPUT = 1208
-#: Code of a job that asks for too much (E27).
-TOO_MUCH = 6000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,7 @@ class Reader:
         self._device = device
         self._rep_delay_us = rep_delay_us
         self._held_ms = device.timing.job_ms
+        self._burden = None if device.simulator else Burden(device.name)
         self._check_rep_delay()
         self._cache = cache
         self._limits = work.limits
@@ -160,9 +160,15 @@ class Reader:
         except BadInput as error:
             raise ProgramError(BAD_INPUT, error.message) from error
 
-    def held(self, fitted: Fitted, executions: int) -> None:
-        """Count these executions of a circuit into the estimate of the job (J35)."""
-        self._held_ms += self._device.timing.runs_ms(fitted, executions, self._rep_delay_us)
+    def held(self, fitted: Fitted, runs: int, shots: int) -> None:
+        """Count `runs` times `shots` of a circuit into the job's estimate (J35) and its burden.
+
+        Raises:
+            ProgramError: 6000, more than a machine's electronics take (L15, L16).
+        """
+        if self._burden is not None:
+            self._burden.add(fitted, runs)
+        self._held_ms += self._device.timing.runs_ms(fitted, runs * shots, self._rep_delay_us)
 
     @property
     def estimate_ms(self) -> int:

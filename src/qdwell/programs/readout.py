@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 
 from qdwell.errors import ProgramError
-from qdwell.programs.pubs import TOO_MUCH
+from qdwell.programs.burden import TOO_MUCH
 from qdwell.wire.device import Samples
 
 TWIRLS = 16  # O23

@@ -77,7 +77,7 @@ def prepare(
         shots = chosen.shots if shots_part is None else shots_part
         executions += len(values.rows) * shots
         reader.check_executions(executions, field)
-        reader.held(entry.fitted, len(values.rows) * shots)
+        reader.held(entry.fitted, len(values.rows), shots)
         loaded.append(entry)
         plans.append(
             Plan(

@@ -75,7 +75,7 @@ def prepare(
         shots = chosen.shots + (2 * readout.CALIBRATION_SHOTS if level else 0)
         executions += shots
         reader.check_executions(executions, field)
-        reader.held(entry.fitted, shots)
+        reader.held(entry.fitted, 1, shots)
         plans.append(_plan(made, entry, row, chosen.shots, level, device, cache, field))
         loaded.append(entry)
     return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(
