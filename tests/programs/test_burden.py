@@ -62,6 +62,8 @@ def test_l15_is_per_qubit() -> None:
     job = burden.Burden("box")
     job.add(fitted(one), burden.INSTRUCTIONS_MAX // 52)
     job.add(fitted(other), burden.INSTRUCTIONS_MAX // 52)
+    with pytest.raises(ProgramError, match="on qubit 1"):
+        job.add(fitted(other), 1)
 
 
 def test_l15_loops_count_all_their_rounds() -> None:
