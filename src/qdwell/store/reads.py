@@ -27,7 +27,7 @@ from qdwell.store.rows import (
     select_group_rows,
     select_job_rows,
 )
-from qdwell.store.statements import Inserts, Statement
+from qdwell.store.statements import Cursors, Inserts, Statement
 from qdwell.store.tables import charges, events, groups, job_blobs, job_logs, job_tags, jobs
 
 _TAGS_SEPARATELY = 500  # ids in one IN list; more are asked for in several queries
@@ -113,7 +113,7 @@ class HotReads:
             )
         )
 
-    def find_job(self, connection: Connection, instance: str, job_id: str) -> JobRow | None:
+    def find_job(self, connection: Cursors, instance: str, job_id: str) -> JobRow | None:
         """Read one job of an instance."""
         mine = {"id": job_id, "instance": instance}
         rows = self.job.fetch(connection, mine)
@@ -121,7 +121,7 @@ class HotReads:
             return None
         return job_row_of(rows[0], tuple(tag for (tag,) in self.tags.fetch(connection, mine)))
 
-    def find_group(self, connection: Connection, instance: str, group_id: str) -> GroupRow | None:
+    def find_group(self, connection: Cursors, instance: str, group_id: str) -> GroupRow | None:
         """Read one group of an instance."""
         rows = self.group.fetch(connection, {"id": group_id, "instance": instance})
         return group_row_of(rows[0]) if rows else None

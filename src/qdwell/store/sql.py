@@ -29,7 +29,7 @@ from qdwell.store.rows import (
     select_groups,
     select_jobs,
 )
-from qdwell.store.statements import Statement, Statements
+from qdwell.store.statements import Cursors, Statement, Statements
 from qdwell.store.tables import (
     backends,
     blobs,
@@ -65,6 +65,10 @@ class Database(Protocol):
 
     def reading(self) -> AbstractContextManager[Connection]:
         """One consistent view."""
+        ...
+
+    def glancing(self) -> AbstractContextManager[Cursors]:
+        """For single statements that read: the quickest way to a row."""
         ...
 
     def close(self) -> None:
@@ -162,7 +166,7 @@ class SqlStore:
 
     def job(self, instance: str, job_id: str) -> JobRow | None:
         """Read one job. See `Store.job`."""
-        with self.database.reading() as connection:
+        with self.database.glancing() as connection:
             return self._hot.find_job(connection, instance, job_id)
 
     def jobs(
@@ -225,7 +229,7 @@ class SqlStore:
 
     def read_result(self, instance: str, job_id: str) -> bytes | None:
         """Read the result of a job. See `Store.read_result`."""
-        with self.database.reading() as connection:
+        with self.database.glancing() as connection:
             found = self._find_blob(connection, instance, job_id, "result")
         if found is None:
             return None
@@ -256,7 +260,7 @@ class SqlStore:
 
     def group(self, instance: str, group_id: str) -> GroupRow | None:
         """Read one group. See `Store.group`."""
-        with self.database.reading() as connection:
+        with self.database.glancing() as connection:
             return self._hot.find_group(connection, instance, group_id)
 
     def groups(
@@ -336,18 +340,18 @@ class SqlStore:
         self.database.after_commit(lambda: self.blobs.forget(dropped))
 
     def _read_blob(self, instance: str, job_id: str, role: str) -> bytes | None:
-        with self.database.reading() as connection:
+        with self.database.glancing() as connection:
             found = self._find_blob(connection, instance, job_id, role)
         return None if found is None else self.blobs.get(found[0])
 
     def _find_blob(
-        self, connection: Connection, instance: str, job_id: str, role: str
+        self, connection: Cursors, instance: str, job_id: str, role: str
     ) -> tuple[str, bool] | None:
         values = {"id": job_id, "instance": instance, "role": role}
         rows = self._hot.blob.fetch(connection, values)
         return (rows[0][0], bool(rows[0][1])) if rows else None
 
     def _read_blob_row(self, name: str) -> bytes | None:
-        with self.database.reading() as connection:
+        with self.database.glancing() as connection:
             rows = self._content.fetch(connection, {"hash": name})
         return bytes(rows[0][0]) if rows and rows[0][0] is not None else None

@@ -64,6 +64,15 @@ class Inserts(Protocol):
         ...
 
 
+class Cursors(Protocol):
+    """A connection of SQLAlchemy, or what stands for one."""
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection."""
+        ...
+
+
 class Statement:
     """One statement, compiled once. `run` takes the values of its parameters by name."""
 
@@ -97,7 +106,7 @@ class Statement:
         finally:
             cursor.close()
 
-    def fetch(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
+    def fetch(self, connection: Cursors, values: Mapping[str, Any]) -> list[Any]:
         """Run it as a query; return its rows."""
         cursor = connection.connection.cursor()
         try:
