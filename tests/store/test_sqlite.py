@@ -274,3 +274,38 @@ def test_ids_are_unique_opaque_and_in_order_of_time() -> None:
     assert {len(name) for name in made} == {26}
     assert all(name.isascii() and name.isalnum() for name in made)
     assert ids.new_id() > ids.new_id(NOW - 1)
+
+
+def told(store: Store) -> list[str]:
+    return [row.cause for row in store.story("subject")]
+
+
+def test_a_log_that_was_given_its_length_keeps_what_is_committed(tmp_path: Path) -> None:
+    """Zeros behind the last frame are no frame: not for us, not for others, not after a crash."""
+
+    def note(store: Store, text: str) -> None:
+        store.commit([Note("subject", NOW, text)], NOW)
+
+    store = open_store(tmp_path / "store")
+    note(store, "before")
+    store.warm_up()
+    note(store, "after")
+    log = tmp_path / "store" / "qdwell.db-wal"
+    size = log.stat().st_size
+    assert size >= 16_000_000
+    for n in range(3):
+        note(store, f"later {n}")
+    store.warm_up()
+    assert log.stat().st_size == size
+    wanted = ["before", "after", "later 0", "later 1", "later 2"]
+    other = open_store(tmp_path / "store")
+    assert told(other) == wanted
+    other.close()
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for name in ("qdwell.db", "qdwell.db-wal"):
+        (crashed / name).write_bytes((tmp_path / "store" / name).read_bytes())
+    again = open_store(crashed)
+    assert told(again) == wanted
+    again.close()
+    store.close()

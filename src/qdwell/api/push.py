@@ -23,7 +23,8 @@ from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.feed import Feed
 from qdwell.api.parts import Parts
 from qdwell.core.job import JobState
-from qdwell.errors import UnknownJob
+from qdwell.errors import StoreError, UnknownJob
+from qdwell.store import JobRow
 
 HELD_MS_MAX = 60_000
 STREAM_PULSE_MS = 15_000  # a comment keeps proxies from closing a quiet stream
@@ -53,15 +54,20 @@ class Push:
         if row.job.state is JobState.COMPLETED and query.flag("result") is not False:
             if row.details.private and await request.is_disconnected():
                 return Response(status_code=499)  # it can be read once, and nobody is there
-            result = await self._result(crn, job_id, private=row.details.private)
+            result = await self._result(crn, row)
             answer["result"] = None if result is None else orjson.Fragment(result)
         return JsonBytes(orjson.dumps(answer))
 
-    async def _result(self, crn: str, job_id: str, *, private: bool) -> bytes | None:
+    async def _result(self, crn: str, row: JobRow) -> bytes | None:
         store = self._parts.store
-        if private:  # reading erases, which is a write
-            return await asyncio.to_thread(store.read_result, crn, job_id)
-        return store.read_result(crn, job_id)
+        if row.details.private:  # reading erases, which is a write
+            return await asyncio.to_thread(store.read_result, crn, row.job.id)
+        if row.result is None:
+            return None
+        try:
+            return store.blobs.get(row.result)
+        except StoreError:  # the job was deleted while we looked
+            return store.read_result(crn, row.job.id)
 
     async def events(self, request: Request) -> Response:
         """What has changed since the cursor `after`, held until something has, or for `wait_ms`.

@@ -116,6 +116,7 @@ async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]
         _alone(data_dir),
         contextlib.closing(open_store(data_dir)) as store,
     ):
+        store.warm_up()
         engine = Engine(config, store, clock)
         await engine.start()
         try:

@@ -71,6 +71,8 @@ class Loop:
         self._now = 0
         self._written_at = 0
         self._stopping = False
+        self._alarm: asyncio.Task[None] | None = None
+        self._alarm_at = 0
         self.scheduler = Scheduler(settings)
         self.actions: Actions | None = None
         self.shelf: InputShelf | None = None
@@ -92,13 +94,16 @@ class Loop:
 
     async def run(self) -> None:
         """Take turns until `stop`."""
-        while not self._stopping:
-            await self._wait()
-            items = self._inbox.take()
-            if items or self._due():
-                await self._turn(items)
-            elif self._clock.now() - self._written_at >= HEARTBEAT_MS:
-                await self._touch()
+        try:
+            while not self._stopping:
+                await self._wait()
+                items = self._inbox.take()
+                if items or self._due():
+                    await self._turn(items)
+                elif self._clock.now() - self._written_at >= HEARTBEAT_MS:
+                    await self._touch()
+        finally:
+            self._end_alarm()
 
     def stop(self) -> None:
         """No further turn after the present one."""
@@ -113,13 +118,20 @@ class Loop:
         deadline = self.scheduler.next_deadline()
         if deadline is not None:
             until = min(until, deadline)
-        timer = asyncio.ensure_future(self._clock.sleep_until(until))
-        woken = asyncio.ensure_future(self._inbox.wake.wait())
-        try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
+        if self._alarm is None or self._alarm.done() or self._alarm_at > until:
+            self._end_alarm()
+            self._alarm, self._alarm_at = asyncio.ensure_future(self._ring(until)), until
+        await self._inbox.wake.wait()
+
+    async def _ring(self, until: int) -> None:
+        """Wake the loop then. It may come too early, which costs a look: a turn makes no task."""
+        await self._clock.sleep_until(until)
+        self._inbox.wake.set()
+
+    def _end_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _due(self) -> bool:
         deadline = self.scheduler.next_deadline()

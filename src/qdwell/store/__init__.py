@@ -102,6 +102,10 @@ class Store(Protocol):
         """
         ...
 
+    def warm_up(self) -> None:
+        """Do now, at the start of a server, what would make its first commits slow."""
+        ...
+
     def close(self) -> None:
         """Let go of the database; nothing may be asked after that."""
         ...

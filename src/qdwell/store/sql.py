@@ -71,6 +71,10 @@ class Database(Protocol):
         """For single statements that read: the quickest way to a row."""
         ...
 
+    def warm_up(self) -> None:
+        """Do now what would make the first writes slower than later ones."""
+        ...
+
     def close(self) -> None:
         """Let go of everything."""
         ...
@@ -157,6 +161,10 @@ class SqlStore:
 
             self.database.after_commit(remove)
         return len(dropped.union(strays))
+
+    def warm_up(self) -> None:
+        """Make the first commits as quick as later ones. See `Store.warm_up`."""
+        self.database.warm_up()
 
     def close(self) -> None:
         """Close the database. See `Store.close`."""
