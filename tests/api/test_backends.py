@@ -174,6 +174,10 @@ async def test_workloads_are_paged_by_cursor(user: User, other: User) -> None:
     assert back["workloads"] == first["workloads"]
     batch = (await user.get("/workloads?mode=batch&status=pending")).json()["workloads"]
     assert [(it["id"], it["accepting_jobs"]) for it in batch] == [(ids[0], True)]
+    several = await user.get("/workloads?status=pending&status=completed&status=failed")
+    assert [it["id"] for it in several.json()["workloads"]] == ids
+    neither = await user.get("/workloads?status=in_progress&status=canceled")
+    assert neither.json()["total_count"] == 0
     oldest = (await user.get("/workloads?sort=createdAt&limit=1")).json()["workloads"]
     assert [it["id"] for it in oldest] == ids[-1:]
     assert (await other.get("/workloads")).json()["total_count"] == 0

@@ -115,7 +115,7 @@ class UsageRoutes:
             backend=view.name if view else backend,
             search=query.text("search"),
             mocks=query.flag("include_mocks") is True,
-            status=_status(query),
+            statuses=_statuses(query),
             mode=query.choice("mode", MODES),
             created_after=query.instant("created_after"),
             created_before=query.instant("created_before"),
@@ -153,20 +153,16 @@ def workload_document(row: WorkloadRow) -> dict[str, Any]:
     return document
 
 
-def _status(query: Query) -> str | None:
-    """The status to list; None is any.
+def _statuses(query: Query) -> tuple[str, ...]:
+    """The statuses to list; none means all.
 
     Raises:
-        BadInput: it is not one of `STATUSES`, or there are several.
+        BadInput: one is not among `STATUSES`.
     """
-    wanted = set(query.texts("status"))
-    if not wanted <= set(STATUSES):
+    wanted = tuple(dict.fromkeys(query.texts("status")))
+    if not set(wanted) <= set(STATUSES):
         raise BadInput(f"status must be one of {', '.join(STATUSES)}.", field="status")
-    if wanted == set(STATUSES) or not wanted:
-        return None
-    if len(wanted) > 1:
-        raise BadInput("List one status at a time, or all.", field="status")
-    return wanted.pop()
+    return wanted
 
 
 def _cursor(offset: int) -> str:

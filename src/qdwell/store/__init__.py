@@ -209,7 +209,7 @@ class Store(Protocol):
         ascending: bool = False,
         backend: str | None = None,
         mode: str | None = None,
-        status: str | None = None,
+        statuses: Sequence[str] = (),
         tags: Sequence[str] = (),
         created_after: int | None = None,
         created_before: int | None = None,
@@ -218,8 +218,8 @@ class Store(Protocol):
     ) -> tuple[list[WorkloadRow], int]:
         """Return a page of job-mode jobs, sessions, and batches, and how many match (I14).
 
-        `mode`: job, session, or batch. `status`: pending, in_progress, completed, canceled, or
-        failed. Usage that still grows is as of `now`.
+        `mode`: job, session, or batch. `statuses`: any of pending, in_progress, completed,
+        canceled, and failed; none means all. Usage that still grows is as of `now`.
         """
         ...
 

@@ -307,7 +307,7 @@ class SqlStore:
         ascending: bool = False,
         backend: str | None = None,
         mode: str | None = None,
-        status: str | None = None,
+        statuses: Sequence[str] = (),
         tags: Sequence[str] = (),
         created_after: int | None = None,
         created_before: int | None = None,
@@ -316,7 +316,7 @@ class SqlStore:
     ) -> tuple[list[WorkloadRow], int]:
         """Read one page of workloads. See `Store.workloads`."""
         wanted = WorkloadFilter(
-            backend, mode, status, tags, created_after, created_before, search, mocks
+            backend, mode, statuses, tags, created_after, created_before, search, mocks
         )
         with self.database.reading() as connection:
             return list_workloads(

@@ -49,7 +49,7 @@ class WorkloadFilter:
 
     backend: str | None = None
     mode: str | None = None  #: one of `MODES`
-    status: str | None = None  #: one of `STATUSES`
+    statuses: Sequence[str] = ()  #: any of `STATUSES`; none is all
     tags: Sequence[str] = ()  #: all of them; groups have none
     created_after: int | None = None
     created_before: int | None = None
@@ -65,8 +65,8 @@ class WorkloadFilter:
             found.append(no_mock(jobs.c.backend))
         if self.mode is not None and self.mode != "job":
             found.append(false())
-        if self.status is not None:
-            found.append(_job_status == self.status)
+        if self.statuses:
+            found.append(_job_status.in_(self.statuses))
         found += [tagged(job_tags.c.tag == tag) for tag in self.tags]
         if self.created_after is not None:
             found.append(jobs.c.created >= self.created_after)
@@ -83,8 +83,8 @@ class WorkloadFilter:
             found.append(groups.c.backend == self.backend)
         if self.mode is not None:
             found.append(_group_mode == self.mode)
-        if self.status is not None:
-            found.append(_group_status == self.status)
+        if self.statuses:
+            found.append(_group_status.in_(self.statuses))
         if self.tags:
             found.append(false())
         if self.created_after is not None:
