@@ -37,6 +37,31 @@ def test_sessions_are_listed_and_closed_together(
     assert service.sessions(backend_name="fake_manila") == []
 
 
+def test_what_was_found_prepared_is_told_of_jobs_and_sessions(
+    machine: Backend, bell: QuantumCircuit
+) -> None:
+    """S37: the second job finds what the first one made, and both tell so, also afterwards."""
+    with Session(backend=machine) as session:
+        jobs = []
+        for _ in range(2):
+            jobs.append(SamplerV2(mode=session).run([bell]))
+            jobs[-1].result()
+        open_details = session.details()
+    first, second = (job.metrics()["cache"] for job in jobs)
+    assert first["hits"] == 0
+    assert second["misses"] == 0
+    assert second["hits"] == first["misses"] > 0
+    told = {"hits": second["hits"], "misses": first["misses"]}
+    closed = session.details()
+    assert open_details is not None
+    assert closed is not None
+    assert closed["state"] == "closed"
+    assert open_details["cache"] == closed["cache"] == told
+    again = machine.service.session(str(session.session_id)).details()
+    assert again is not None
+    assert again["cache"] == told
+
+
 def test_anothers_sessions_are_unknown(running: Running, machine: Backend) -> None:
     with Session(backend=machine) as session, running.account("nosy") as nosy:
         assert session.session_id is not None

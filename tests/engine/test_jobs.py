@@ -199,19 +199,21 @@ async def test_log_holds_what_its_level_asks_for(house: Make) -> None:
         ]
 
 
-async def test_session_cache_counts_and_is_forgotten(house: Make) -> None:
-    """The second job of a session finds its circuit prepared; closing empties the cache (S37)."""
+async def test_session_cache_counts_are_kept(house: Make) -> None:
+    """The second job of a session finds its circuit prepared; that is known ever after (S37)."""
     async with house() as it:
         group = await it.session()
         params = sampler()
         for _ in range(3):
             await it.final(await it.submit(group=group.id, params=params))
-        stats = it.engine.cache_stats(group.id)
-        assert stats.hits >= 2
-        assert stats.misses >= 1
+        hits, misses = it.store.cache_counts(group.id)
+        assert hits >= 2
+        assert misses >= 1
         await it.engine.close_group(it.crn, group.id)
         assert it.engine.live_group(group.id) is None
-        assert it.engine.cache_stats(group.id).hits == 0
+        assert it.store.cache_counts(group.id) == (hits, misses)
+        await it.final(await it.submit(params=params))
+        assert it.store.cache_counts(group.id) == (hits, misses)
 
 
 async def test_refusals_are_the_errors_of_the_table(house: Make) -> None:

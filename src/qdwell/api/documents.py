@@ -153,6 +153,7 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
             "num_qubits": list(facts.num_qubits),
             "circuit_depths": list(facts.circuit_depths),
             "qiskit_version": facts.qiskit_version,
+            "cache": {"hits": facts.cache_hits, "misses": facts.cache_misses},  # S37
         }
     return document
 

@@ -9,11 +9,10 @@ decide, commit, act), `actions` (what each decision starts) and `reports` (what 
 from qdwell.core.forecast import Forecast
 from qdwell.engine.engine import Engine
 from qdwell.engine.memory import Change, InterimStored
-from qdwell.engine.requests import BackendView, CacheStats, NewGroup, NewJob
+from qdwell.engine.requests import BackendView, NewGroup, NewJob
 
 __all__ = [
     "BackendView",
-    "CacheStats",
     "Change",
     "Engine",
     "Forecast",

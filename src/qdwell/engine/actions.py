@@ -221,7 +221,6 @@ class Actions:
         if station is not None:
             station.pool.tell(head)
         self._classical.tell(head)
-        self.reports.cache_counts.pop(action.group, None)
 
     def _gone(self, action: Prepare | Execute | Postprocess | AskDevice) -> None:
         self.reports.post(
@@ -287,7 +286,7 @@ class Actions:
             "group": work.group,
             "hand_back_ms": hand_back_ms,
         }
-        heard = partial(self.reports.heard, run, work.group, then)
+        heard = partial(self.reports.heard, run, then)
         run.task = Task(
             head,
             [content],

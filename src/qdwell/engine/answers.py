@@ -18,7 +18,7 @@ from qdwell.engine.actions import Actions
 from qdwell.engine.loop import Loop
 from qdwell.engine.memory import Change, Memory
 from qdwell.engine.pools import LocalPool
-from qdwell.engine.requests import BackendView, CacheStats
+from qdwell.engine.requests import BackendView
 from qdwell.engine.stations import Station
 
 
@@ -78,10 +78,6 @@ class Answers:
             self._forecasts[job.backend] = (self._loop.turns, known)
         state = self._loop.scheduler.state
         return with_reason(state, job_id, known.get(job_id), self._clock.now())
-
-    def cache_stats(self, group_id: str) -> CacheStats:
-        """Hits and misses of a group's cache (S37); zeros once it has closed."""
-        return CacheStats(*self._actions.reports.cache_counts.get(group_id, (0, 0)))
 
     async def wait_final(self, job_id: str, until_ms: int) -> None:
         """Return when the job is stored as final, or at `until_ms`."""

@@ -47,23 +47,18 @@ class Reports:
         self._release = release
         self.runs: dict[str, Run] = {}  #: by job
         self.begun: set[tuple[str, int]] = set()  #: of simulators: already reported as begun
-        self.cache_counts: dict[str, tuple[int, int]] = {}  #: hits and misses by group (S37)
 
     def post(self, event: Event, findings: Findings | None = None) -> None:
         """Report something that is true now."""
         self._inbox.post(Item(self._clock.now(), event, findings or Findings()))
 
-    def heard(
-        self, run: Run, group: str | None, then: Callable[[Run, Frame], None], frame: Frame
-    ) -> None:
+    def heard(self, run: Run, then: Callable[[Run, Frame], None], frame: Frame) -> None:
         """Take one frame of a run; `then` makes of it what its stages need."""
         if run.over:
             if frame.op in _LAST_OPS:
                 self.inline_over(run, self._stations[run.backend])
             return
         run.take_facts(frame.head)
-        if group is not None:
-            self._count(group, frame.head.get("cache"))
         if frame.op == "late":
             frame = runs.late(run)
         if frame.op != "interim":
@@ -72,11 +67,6 @@ class Reports:
             found = Findings(interim=[(run.job, run.interim, frame.parts[0])])
             run.interim += 1
             self._inbox.defer(Item(self._clock.now(), None, found))
-
-    def _count(self, group: str, counts: object) -> None:
-        if isinstance(counts, list) and [type(each) for each in counts] == [int, int]:
-            hits, misses = self.cache_counts.get(group, (0, 0))
-            self.cache_counts[group] = (hits + counts[0], misses + counts[1])
 
     # ---- within a turn: what an inline run has ready --------------------------------------------
 

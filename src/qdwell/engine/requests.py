@@ -72,11 +72,3 @@ class BackendView:
     version: str = ""
     mock: bool = False  #: the mock twin of a machine, for dry runs
     twin: str | None = None  #: name of its mock twin
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """How often circuits of a group were found prepared (S37)."""
-
-    hits: int = 0
-    misses: int = 0

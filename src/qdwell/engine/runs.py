@@ -110,6 +110,7 @@ def facts_of(head: Mapping[str, Any], known: JobFacts) -> JobFacts:
         if stage in STAGES and isinstance(ns, int):
             timings[stage] = ns / 1e6
     version = said.get("qiskit_version")
+    hits, misses = _pair(head.get("cache"))
     return JobFacts(
         executions=_count(said.get("executions"), known.executions),
         num_circuits=_count(said.get("num_circuits"), known.num_circuits),
@@ -117,6 +118,8 @@ def facts_of(head: Mapping[str, Any], known: JobFacts) -> JobFacts:
         circuit_depths=_counts(said.get("circuit_depths"), known.circuit_depths),
         estimate_ms=_count(said.get("estimate_ms"), known.estimate_ms),
         qiskit_version=version[:40] if isinstance(version, str) else known.qiskit_version,
+        cache_hits=known.cache_hits + hits,
+        cache_misses=known.cache_misses + misses,
         timings=timings,
     )
 
@@ -209,6 +212,12 @@ def late(run: Run) -> Frame:
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _pair(value: object) -> tuple[int, int]:
+    if isinstance(value, list) and [type(each) for each in value] == [int, int]:
+        return max(0, value[0]), max(0, value[1])
+    return 0, 0
 
 
 def _count(value: object, known: int | None) -> int | None:

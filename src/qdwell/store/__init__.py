@@ -199,6 +199,13 @@ class Store(Protocol):
         """
         ...
 
+    def cache_counts(self, group_id: str) -> tuple[int, int]:
+        """Return how many things the group's jobs found prepared, and how many not (S37).
+
+        It names no instance: check first whose group it is.
+        """
+        ...
+
     def workloads(
         self,
         instance: str,

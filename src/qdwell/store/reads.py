@@ -22,6 +22,7 @@ from sqlalchemy import (
 from qdwell.core.group import REPORTED, GroupState
 from qdwell.store.records import GroupRow, JobRow, StoryRow
 from qdwell.store.rows import (
+    facts_of,
     group_row_of,
     job_row_of,
     select_group_rows,
@@ -185,6 +186,13 @@ def read_story(connection: Connection, subject: str) -> list[StoryRow]:
     names = ("at", "what", "before", "after", "cause", "attempt")
     query = select(*(events.c[name] for name in names)).where(events.c.subject == subject)
     return [StoryRow(*row) for row in connection.execute(query.order_by(events.c.id))]
+
+
+def cache_counts(connection: Connection, group_id: str) -> tuple[int, int]:
+    """Sum the cache's hits and misses over the jobs of a group."""
+    query = select(jobs.c.facts).where(jobs.c.group == group_id, jobs.c.facts.is_not(None))
+    found = [facts_of(text) for text in connection.execute(query).scalars()]
+    return sum(it.cache_hits for it in found), sum(it.cache_misses for it in found)
 
 
 def reported_changes(story: Iterable[StoryRow]) -> list[tuple[str, int]]:

@@ -44,6 +44,8 @@ class JobFacts:
     circuit_depths: tuple[int, ...] = ()  #: one entry per circuit
     estimate_ms: int | None = None
     qiskit_version: str | None = None
+    cache_hits: int = 0  #: things that were found prepared in the cache of its group (S37)
+    cache_misses: int = 0  #: things that had to be made
     timings: Mapping[str, float] = field(default_factory=dict)  #: stage to milliseconds
 
 

@@ -297,6 +297,11 @@ class SqlStore:
         """Read when a group's reported state changed. See `Store.group_timestamps`."""
         return reads.reported_changes(self.story(group_id))
 
+    def cache_counts(self, group_id: str) -> tuple[int, int]:
+        """Sum what its jobs found prepared. See `Store.cache_counts`."""
+        with self.database.reading() as connection:
+            return reads.cache_counts(connection, group_id)
+
     def workloads(
         self,
         instance: str,

@@ -180,6 +180,9 @@ class JobMetrics(Reply):
     num_qubits: list[int] | None = None
     circuit_depths: list[int] | None = None
     qiskit_version: str | None = None
+    cache: dict[str, int] | None = Field(
+        None, description="hits and misses of what was prepared for its session or batch (S37)"
+    )
     estimated_start_time: str | None
     estimated_completion_time: str | None
     position_in_queue: int | None
@@ -227,7 +230,9 @@ class SessionDocument(Reply):
     last_job_completed: str | None
     closed_at: str | None
     keep_alive_until: str | None = Field(description="until when it stays active without work")
-    cache: dict[str, int] = Field(description="hits and misses of its prepared circuits (S37)")
+    cache: dict[str, int] | None = Field(
+        None, description="hits and misses of its jobs (S37); left out of lists"
+    )
     elapsed_time: float | None = Field(description="usage so far in seconds (U5)")
     timestamps: list[SessionTimestamp]
 
