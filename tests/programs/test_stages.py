@@ -259,15 +259,16 @@ def test_shapes_that_do_not_broadcast_fail_with_1208(executor: Devices) -> None:
         prepare(Work("j", "estimator", json.dumps(body).encode()), executor(AER), Cache())
 
 
-def test_a_simulation_that_is_too_large_fails_with_5203(executor: Devices) -> None:
+def test_a_simulation_that_is_too_large_fails_before_it_runs(executor: Devices) -> None:
     circuit = QuantumCircuit(60)
-    circuit.h(range(60))
-    circuit.t(range(60))
-    for qubit in range(59):
-        circuit.cx(qubit, qubit + 1)
+    for _ in range(60):
+        circuit.t(range(60))
+        for qubit in range(59):
+            circuit.cx(qubit, qubit + 1)
     circuit.measure_all()
     error = failure("sampler", [(circuit, None, 1)], executor(AER))
-    assert error.code == 5203
+    assert error.code == 6000
+    assert "60 qubits" in error.reason
 
 
 # ---- stages, interim results, caches -------------------------------------------------------------

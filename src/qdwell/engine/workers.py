@@ -26,7 +26,15 @@ from qdwell.errors import WorkerLost
 
 log = structlog.get_logger()
 
-PRELOAD = ("qdwell.engine.child", "qdwell.programs", "qiskit.primitives", "qiskit.qpy")
+PRELOAD = (
+    "qdwell.engine.child",
+    "qdwell.programs",
+    "qiskit.primitives",
+    "qiskit.qpy",
+    # Programs import these when the first job needs them, and a QPU should not wait for that.
+    "qiskit_ibm_runtime.fake_provider.executor.broadcast_sample",
+    "qiskit_ibm_runtime.quantum_program.params_converters",
+)
 #: By kind of backend: what its executor imports when it is made.
 PRELOAD_BY_KIND = {
     "aer": ("qdwell.executors.aer",),

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from itertools import repeat
+from dataclasses import replace
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from qiskit_aer import AerSimulator
 
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
-from qdwell.executors import base, configuration
+from qdwell.executors import base, configuration, split
 from qdwell.executors.assembled import Controller, Shelf
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 
@@ -107,7 +108,8 @@ class AerExecutor(base.InProcess):
         fit = base.fitted(circuit)
         if self.simulator and not {op.name for op in _operations(circuit)} <= self._native:
             fit = base.fitted(self._compile(circuit))
-        return fit
+        parts = split.parts_of(fit, self._noise, self.name)
+        return fit if parts is None else replace(fit, parts=parts)
 
     def _compile(self, circuit: QuantumCircuit) -> QuantumCircuit:
         try:
@@ -130,17 +132,34 @@ class AerExecutor(base.InProcess):
         samples: list[Samples] = []
         step = max(1, _CALL_EXECUTIONS_MAX // max(1, batch.shots))
         for at in range(0, len(batch.circuits), step):
-            samples += self._call(batch.part(at, min(at + step, len(batch.circuits))))
+            samples += self._some(batch.part(at, min(at + step, len(batch.circuits))))
         return Outcome(samples, start, self._clock.now())
 
-    def _call(self, batch: Batch) -> list[Samples]:
+    def _some(self, batch: Batch) -> list[Samples]:
+        """Run circuits that follow each other in the same way: whole, or in parts."""
+        if all(fit.parts is None for fit in batch.circuits):
+            return self._call(batch)
+        samples: list[Samples] = []
+        at = 0
+        for apart, same in groupby(batch.circuits, lambda fit: fit.parts is not None):
+            piece = batch.part(at, at + len(list(same)))
+            at += len(piece.circuits)
+            if apart:
+                samples += split.run(piece, [fit.parts for fit in piece.circuits], self._call)
+            else:
+                samples += self._call(piece)
+        return samples
+
+    def _call(self, batch: Batch, method: str | None = None) -> list[Samples]:
         options: dict[str, Any] = {"shots": batch.shots, "memory": batch.ordered}
         if batch.seed is not None:
             options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
+        if method is not None:
+            options["method"] = method
         kept = [self._shelf.get(fit.circuit) for fit in batch.circuits]
         ready = [each for each in kept if each is not None]
         try:
-            if len(ready) == len(kept):
+            if len(ready) == len(kept) and method is None:
                 circuits = [fit.circuit for fit in batch.circuits]
                 noise = self._noise.written(*_used(batch)) if self._noise is not None else {}
                 answer = self._controller.run(circuits, ready, batch.values, noise, **options)
@@ -164,7 +183,7 @@ class AerExecutor(base.InProcess):
             for fit, row in zip(batch.circuits, batch.values, strict=True)
         ]
         if self._noise is not None:
-            options["noise_model"] = self._noise.cut(*_used(batch))
+            options["noise_model"] = self._noise.cut(*_used(batch), pinned="method" not in options)
         result = self._aer.run(circuits, **options).result()
         if not result.success:
             return result.status, []

@@ -21,7 +21,10 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import Delay
+from qiskit.quantum_info import PTM, SuperOp
 from qiskit_aer.noise import NoiseModel
 from qiskit_aer.noise.device.models import (
     basic_device_gate_errors,
@@ -31,13 +34,18 @@ from qiskit_aer.noise.device.parameters import thermal_relaxation_values
 from qiskit_aer.noise.passes import RelaxationNoisePass
 from qiskit_ibm_runtime.models.exceptions import BackendPropertyError
 
+from qdwell.wire.device import Fitted
+
 #: Name of the instruction that the pin is attached to.
 PIN = "qdwell_pin"
+
+#: Errors of these parts alone are within a stabilizer simulation.
+_REGULAR = frozenset({"id", "x", "y", "z", "pauli", "reset", "h", "s", "sdg", "cx", "cz", "swap"})
 
 #: Cut models that are kept for each device.
 _MODELS_MAX = 256
 
-_Key = tuple[frozenset[str], frozenset[int]]
+_Key = tuple[frozenset[str], frozenset[int], bool]
 
 
 class CutNoise:
@@ -61,10 +69,16 @@ class CutNoise:
         self._models: OrderedDict[_Key, tuple[NoiseModel, dict[str, Any]]] = OrderedDict()
         self._pin: Any = None
         self._pin_sought = False
+        self._matrices: dict[tuple[Any, ...], NDArray[np.float64]] = {}
 
-    def cut(self, names: frozenset[str], qubits: frozenset[int]) -> NoiseModel:
-        """The model for circuits with instructions `names` on device `qubits`."""
-        return self._entry(names, qubits)[0]
+    def cut(
+        self, names: frozenset[str], qubits: frozenset[int], *, pinned: bool = True
+    ) -> NoiseModel:
+        """The model for circuits with instructions `names` on device `qubits`.
+
+        Without a pin Aer may not choose the method by the model; the caller has to.
+        """
+        return self._entry(names, qubits, pinned)[0]
 
     def written(self, names: frozenset[str], qubits: frozenset[int]) -> dict[str, Any]:
         """The same written out, as Aer's simulation takes it; without the noise of delays."""
@@ -74,18 +88,65 @@ class CutNoise:
         return text
 
     def _entry(
-        self, names: frozenset[str], qubits: frozenset[int]
+        self, names: frozenset[str], qubits: frozenset[int], pinned: bool = True
     ) -> tuple[NoiseModel, dict[str, Any]]:
-        key = (names, qubits)
+        key = (names, qubits, pinned)
         if (entry := self._models.get(key)) is not None:
             self._models.move_to_end(key)
             return entry
-        entry = self._models[key] = self._build(names, qubits), {}
+        entry = self._models[key] = self._build(names, qubits, pinned), {}
         if len(self._models) > _MODELS_MAX:
             self._models.popitem(last=False)
         return entry
 
-    def _build(self, names: frozenset[str], qubits: frozenset[int]) -> NoiseModel:
+    def matrix(self, operation: Any, qubit: int) -> NDArray[np.float64] | None:
+        """The noise after an instruction on one qubit, as a real 4x4 matrix on (1, x, y, z).
+
+        None: it is named by a label, or its duration is open, so that it cannot be told here.
+        """
+        length = operation.params[0] if operation.name == "delay" else 0.0
+        if operation.label or not isinstance(length, int | float):
+            return None
+        key = (operation.name, qubit, float(length), getattr(operation, "unit", None))
+        if key not in self._matrices:
+            self._matrices[key] = self._matrix(operation, qubit)
+        return self._matrices[key]
+
+    def _matrix(self, operation: Any, qubit: int) -> NDArray[np.float64]:
+        made = np.eye(4)
+        for place, gate in self._gates[frozenset({qubit})]:
+            if gate.gate == operation.name:
+                for _, _, error in self._errors_of(place, gate):
+                    made = np.real(PTM(SuperOp(error)).data) @ made
+        if operation.name == "delay" and self._delay_pass is not None:
+            error = self._delay_pass._thermal_relaxation_error(operation, [qubit])
+            if error is not None:
+                made = np.real(PTM(SuperOp(error)).data) @ made
+        return made
+
+    def readout(self, qubit: int) -> tuple[float, float]:
+        """Probability of reading 1 for a 0, and 0 for a 1."""
+        error = self._readout.get((qubit,))
+        if error is None:
+            return 0.0, 0.0
+        return float(error.probabilities[0][1]), float(error.probabilities[1][0])
+
+    def irregular(self, fit: Fitted) -> bool:
+        """Has the circuit an error that is neither Pauli nor reset?"""
+        if "delay" in fit.names and self._delay_pass is not None:
+            return True
+        for qubits, gates in self._gates.items():
+            for place, gate in gates if qubits <= fit.qubits else ():
+                if gate.gate in fit.names and any(
+                    step.operation.name not in _REGULAR
+                    for _, _, error in self._errors_of(place, gate)
+                    for circuit in error.circuits
+                    for step in circuit
+                ):
+                    return True
+        return False
+
+    def _build(self, names: frozenset[str], qubits: frozenset[int], pinned: bool) -> NoiseModel:
         model = NoiseModel(basis_gates=self._basis_gates)
         for qubit in sorted(qubits):
             if (error := self._readout.get((qubit,))) is not None:
@@ -100,7 +161,7 @@ class CutNoise:
         for place, gate in sorted(wanted, key=lambda it: it[0]):
             for name, gate_qubits, error in self._errors_of(place, gate):
                 model.add_quantum_error(error, name, gate_qubits, warnings=False)
-        if (pin := self._find_pin()) is not None:
+        if pinned and (pin := self._find_pin()) is not None:
             places = list(range(pin.num_qubits))
             model.add_quantum_error(pin, [PIN], places, warnings=False)
         if self._delay_pass is not None:

@@ -7,13 +7,13 @@ refused and named. Nothing is accepted and then ignored.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-from qdwell.errors import BadInput, UnknownProgram
-from qdwell.programs import v1_options
+from qdwell.errors import UnknownProgram
+from qdwell.programs import program_options, rules, v1_options
+from qdwell.programs.rules import Check, Rules
 
 #: Shots of a PUB when nobody says (O31, L23).
 DEFAULT_SHOTS = 4096
@@ -21,9 +21,6 @@ DEFAULT_SHOTS = 4096
 DEFAULT_PRECISION = 0.015625
 
 _SEED_MAX = 2**63 - 1
-
-Check: TypeAlias = Callable[[Any, str], None]
-Rules: TypeAlias = Mapping[str, "Check | Rules"]
 
 
 def check_submission(program_id: str, params: Mapping[str, Any]) -> None:
@@ -33,16 +30,19 @@ def check_submission(program_id: str, params: Mapping[str, Any]) -> None:
         UnknownProgram: no such program (E7).
         BadInput: names the field and what it accepts (E4).
     """
-    if program_id not in _RULES:
+    if program_id not in _RULES and program_id not in _CHECKS:
         raise UnknownProgram(program_id)
     if not isinstance(params, Mapping):
-        raise _bad("params", "must be an object")
+        raise rules.bad("params", "must be an object")
+    if program_id in _CHECKS:
+        _CHECKS[program_id](params)
+        return
     if "version" not in params:
         v1_options.check(program_id, params)
         return
     if params.get("version") != 2 or isinstance(params.get("version"), bool):
-        raise _bad("params.version", f"must be 2, not {params.get('version')!r}")
-    _check(_RULES[program_id], params, "params")
+        raise rules.bad("params.version", f"must be 2, not {params.get('version')!r}")
+    rules.check(_RULES[program_id], params, "params")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,117 +76,10 @@ def resolved(params: Mapping[str, Any]) -> Options:
     )
 
 
-def _check(rules: Rules, value: Any, field: str) -> None:
-    if not isinstance(value, Mapping):
-        raise _bad(field, "must be an object")
-    for key, item in value.items():
-        path = f"{field}.{key}"
-        rule = rules.get(key)
-        if rule is None:
-            raise _bad(path, f"is not known; {field} takes {', '.join(sorted(rules))}")
-        # The client leaves out what is unset; null means the same.
-        if item is None and key not in ("pubs", "version"):
-            continue
-        if isinstance(rule, Mapping):
-            _check(rule, item, path)
-        else:
-            rule(item, path)
-
-
-def _bad(field: str, why: str) -> BadInput:
-    return BadInput(f"{field} {why}.", field=field)
-
-
-def _whole(least: int, most: int | None = None) -> Check:
-    def check(value: Any, field: str) -> None:
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        if not good or (most is not None and value > most):
-            span = f"from {least} on" if most is None else f"from {least} to {most}"
-            raise _bad(field, f"must be an integer {span}, not {value!r}")
-
-    return check
-
-
-def _positive(value: Any, field: str) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not 0 < value < math.inf:
-        raise _bad(field, f"must be a number above 0, not {value!r}")
-
-
-def _not_negative(value: Any, field: str) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not 0 <= value < math.inf:
-        raise _bad(field, f"must be a number of seconds from 0 on, not {value!r}")
-
-
-def _choice(*accepted: str) -> Check:
-    def check(value: Any, field: str) -> None:
-        if not isinstance(value, str) or value not in accepted:
-            raise _bad(field, f"must be one of {', '.join(accepted)}, not {value!r}")
-
-    return check
-
-
-def _flag(value: Any, field: str) -> None:
-    if not isinstance(value, bool):
-        raise _bad(field, f"must be true or false, not {value!r}")
-
-
-def _fixed(only: bool | str, *known: str) -> Check:
-    """An option of which only one value is implemented; `known` are values that others have."""
-
-    def check(value: Any, field: str) -> None:
-        if value == only and type(value) is type(only):
-            return
-        if value in known or (isinstance(only, bool) and isinstance(value, bool)):
-            raise _missing(field, value, f"only {str(only).lower()} is")
-        raise _bad(field, f"must be {str(only).lower()}, not {value!r}")
-
-    return check
-
-
-def _unset(value: Any, field: str) -> None:
-    raise _missing(field, value, "leave it out")
-
-
-def _empty(value: Any, field: str) -> None:
-    if not isinstance(value, Mapping):
-        raise _bad(field, "must be an object")
-    for key in value:
-        raise _missing(f"{field}.{key}", value[key], "leave it out")
-
-
-def _absent(value: Any, field: str) -> None:
-    """A section that only has meaning with an option that is not implemented."""
-    if not isinstance(value, Mapping):
-        raise _bad(field, "must be an object")
-    for key, item in value.items():
-        if item is not None:
-            raise _missing(f"{field}.{key}", item, "leave it out")
-
-
-def _missing(field: str, value: Any, instead: str) -> BadInput:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return BadInput(
-        f"{field} = {shown} is not implemented on this server yet; {instead}.",
-        field=field,
-        solution=f"Remove {field} from the options, or set it to its default.",
-    )
-
-
 def _resilience_level(value: Any, field: str) -> None:
-    _whole(0, 2)(value, field)
+    rules.whole(0, 2)(value, field)
     if value != 0:
-        raise _missing(field, value, "only level 0, which is the default here, is")
-
-
-def _auto_or_whole(value: Any, field: str) -> None:
-    if value != "auto":
-        try:
-            _whole(1)(value, field)
-        except BadInput:
-            raise _bad(field, f"must be auto or an integer from 1 on, not {value!r}") from None
+        raise rules.missing(field, value, "only level 0, which is the default here, is")
 
 
 def _pubs(least: int, most: int, names: tuple[str, ...]) -> Check:
@@ -194,11 +87,11 @@ def _pubs(least: int, most: int, names: tuple[str, ...]) -> Check:
 
     def check(value: Any, field: str) -> None:
         if not isinstance(value, list):
-            raise _bad(field, "must be a list of PUBs")
+            raise rules.bad(field, "must be a list of PUBs")
         for place, pub in enumerate(value):
             path = f"{field}[{place}]"
             if not isinstance(pub, list) or not least <= len(pub) <= most:
-                raise _bad(path, f"must be a list of {least} to {most}: {', '.join(names)}")
+                raise rules.bad(path, f"must be a list of {least} to {most}: {', '.join(names)}")
             for name, part in zip(names, pub, strict=False):
                 _PARTS[name](part, f"{path} ({name})")
 
@@ -209,31 +102,31 @@ def _circuit(value: Any, field: str) -> None:
     if isinstance(value, str):
         return
     if not isinstance(value, Mapping) or value.get("__type__") != "QuantumCircuit":
-        raise _bad(field, "must be an encoded circuit or an OpenQASM 3 text")
+        raise rules.bad(field, "must be an encoded circuit or an OpenQASM 3 text")
     if not isinstance(value.get("__value__"), str):
-        raise _bad(field, "must be an encoded circuit: its __value__ is not a text")
+        raise rules.bad(field, "must be an encoded circuit: its __value__ is not a text")
 
 
 def _values(value: Any, field: str) -> None:
     if value is None or isinstance(value, list):
         return
     if not isinstance(value, Mapping) or value.get("__type__") not in ("ndarray", "BindingsArray"):
-        raise _bad(field, "must be an array of parameter values, or null")
+        raise rules.bad(field, "must be an array of parameter values, or null")
 
 
 def _observables(value: Any, field: str) -> None:
     if not isinstance(value, str | list | Mapping):
-        raise _bad(field, "must be an observable or an array of observables")
+        raise rules.bad(field, "must be an observable or an array of observables")
 
 
 def _shots(value: Any, field: str) -> None:
     if value is not None:
-        _whole(1)(value, field)
+        rules.whole(1)(value, field)
 
 
 def _precision(value: Any, field: str) -> None:
     if value is not None:
-        _positive(value, field)
+        rules.positive(value, field)
 
 
 _PARTS: Mapping[str, Check] = {
@@ -245,67 +138,73 @@ _PARTS: Mapping[str, Check] = {
 }
 
 _DYNAMICAL_DECOUPLING: Rules = {
-    "enable": _fixed(False),
-    "sequence_type": _choice("XX", "XpXm", "XY4"),
-    "extra_slack_distribution": _choice("middle", "edges"),
-    "scheduling_method": _choice("alap", "asap"),
-    "skip_reset_qubits": _flag,
+    "enable": rules.fixed(False),
+    "sequence_type": rules.choice("XX", "XpXm", "XY4"),
+    "extra_slack_distribution": rules.choice("middle", "edges"),
+    "scheduling_method": rules.choice("alap", "asap"),
+    "skip_reset_qubits": rules.flag,
 }
 _TWIRLING: Rules = {
-    "enable_gates": _fixed(False),
-    "enable_measure": _fixed(False),
-    "num_randomizations": _auto_or_whole,
-    "shots_per_randomization": _auto_or_whole,
-    "strategy": _choice("active", "active-accum", "active-circuit", "all"),
+    "enable_gates": rules.fixed(False),
+    "enable_measure": rules.fixed(False),
+    "num_randomizations": rules.auto_or_whole,
+    "shots_per_randomization": rules.auto_or_whole,
+    "strategy": rules.choice("active", "active-accum", "active-circuit", "all"),
 }
 _SIMULATOR: Rules = {
-    "noise_model": _unset,
-    "seed_simulator": _whole(0, _SEED_MAX),
-    "coupling_map": _unset,
-    "basis_gates": _unset,
+    "noise_model": rules.unset,
+    "seed_simulator": rules.whole(0, _SEED_MAX),
+    "coupling_map": rules.unset,
+    "basis_gates": rules.unset,
 }
 _COMMON: Rules = {
-    "default_shots": _whole(1),
+    "default_shots": rules.whole(1),
     "dynamical_decoupling": _DYNAMICAL_DECOUPLING,
     "twirling": _TWIRLING,
     "simulator": _SIMULATOR,
-    "experimental": _empty,
+    "experimental": rules.empty,
 }
-_EXECUTION: Rules = {"init_qubits": _fixed(True), "rep_delay": _not_negative}
+_EXECUTION: Rules = {"init_qubits": rules.fixed(True), "rep_delay": rules.not_negative}
 
 _RULES: Mapping[str, Rules] = {
     "sampler": {
         "pubs": _pubs(1, 3, ("circuit", "parameter values", "shots")),
-        "version": _whole(2, 2),
-        "support_qiskit": _fixed(True),
+        "version": rules.whole(2, 2),
+        "support_qiskit": rules.fixed(True),
         "options": {
             **_COMMON,
             "execution": {
                 **_EXECUTION,
-                "meas_type": _fixed("classified", "kerneled", "avg_kerneled"),
+                "meas_type": rules.fixed("classified", "kerneled", "avg_kerneled"),
             },
         },
     },
     "estimator": {
         "pubs": _pubs(2, 4, ("circuit", "observables", "parameter values", "precision")),
-        "version": _whole(2, 2),
-        "support_qiskit": _fixed(True),
+        "version": rules.whole(2, 2),
+        "support_qiskit": rules.fixed(True),
         "resilience_level": _resilience_level,
         "options": {
             **_COMMON,
-            "default_precision": _positive,
-            "seed_estimator": _whole(0, _SEED_MAX),
+            "default_precision": rules.positive,
+            "seed_estimator": rules.whole(0, _SEED_MAX),
             "execution": _EXECUTION,
             "resilience": {
-                "measure_mitigation": _fixed(False),
-                "measure_noise_learning": _absent,
-                "zne_mitigation": _fixed(False),
-                "zne": _absent,
-                "pec_mitigation": _fixed(False),
-                "pec": _absent,
-                "layer_noise_learning": _absent,
-                "layer_noise_model": _unset,
+                "measure_mitigation": rules.fixed(False),
+                "measure_noise_learning": rules.absent,
+                "zne_mitigation": rules.fixed(False),
+                "zne": rules.absent,
+                "pec_mitigation": rules.fixed(False),
+                "pec": rules.absent,
+                "layer_noise_learning": rules.absent,
+                "layer_noise_model": rules.unset,
             },
         },
     },
+}
+
+#: Programs whose submissions are no PUBs.
+_CHECKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+    "executor": program_options.check_executor,
+    "calibrate": program_options.refuse_calibration,
 }

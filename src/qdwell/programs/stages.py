@@ -7,7 +7,7 @@ from types import ModuleType
 
 from qdwell.clock import stopwatch_ns
 from qdwell.errors import BadInput, ProgramError
-from qdwell.programs import estimator, estimator_v1, sampler, sampler_v1
+from qdwell.programs import estimator, estimator_v1, executor, sampler, sampler_v1
 from qdwell.programs.cache import Cache
 from qdwell.programs.options import check_submission
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
@@ -20,7 +20,9 @@ _PROGRAMS: dict[str, ModuleType] = {
     "estimator": estimator,
     sampler_v1.ID: sampler_v1,
     estimator_v1.ID: estimator_v1,
+    "executor": executor,
 }
+_VERSIONED = ("sampler", "estimator")
 
 Emit = Callable[[bytes], None]
 
@@ -36,7 +38,9 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
         check_submission(work.program_id, params)
     except BadInput as error:
         raise ProgramError(1208, error.message, error.solution) from error
-    name = work.program_id if "version" in params else f"{work.program_id}-v1"
+    name = work.program_id
+    if name in _VERSIONED and "version" not in params:
+        name = f"{name}-v1"
     result: tuple[Prepared, Facts] = _PROGRAMS[name].prepare(work, params, device, cache)
     return result
 

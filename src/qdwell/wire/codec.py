@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Which tags decode, for each program. `settings` means the three Pauli classes, nothing else.
 TAGS: Mapping[str, frozenset[str]] = {
     "sampler": frozenset({"QuantumCircuit", "ndarray", "BindingsArray", "complex"}),
+    #: Its values are no tagged ones: see `tensors`.
+    "executor": frozenset(),
     "estimator": frozenset(
         {"QuantumCircuit", "ndarray", "BindingsArray", "ObservablesArray", "complex", "settings"}
     ),
@@ -196,13 +198,12 @@ class Decoder:
         return terms[0] if name == "Pauli" else terms
 
 
-def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
-    """The one circuit in a QPY file; the version byte is read before the loader sees the rest.
+def check_qpy(data: bytes, field: str, version_min: int = 13) -> None:
+    """Read the version of a QPY file before any loader sees the rest.
 
     Raises:
-        CircuitError: not QPY, a version that is not served, not one circuit, or unreadable.
+        CircuitError: not QPY, or a version that is not served.
     """
-    from qiskit import QuantumCircuit, qpy
     from qiskit.qpy.common import QPY_VERSION
 
     if data[:6] != _QPY_MAGIC or len(data) < 7:
@@ -213,6 +214,17 @@ def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
             field=field,
             solution="Write the circuit with a Qiskit release whose QPY version is in that range.",
         )
+
+
+def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
+    """The one circuit in a QPY file; the version byte is read before the loader sees the rest.
+
+    Raises:
+        CircuitError: not QPY, a version that is not served, not one circuit, or unreadable.
+    """
+    from qiskit import QuantumCircuit, qpy
+
+    check_qpy(data, field, version_min)
     try:
         circuits = qpy.load(io.BytesIO(data))
     except Exception as error:  # The loader raises whatever the damaged bytes lead it to.

@@ -31,6 +31,8 @@ class Fitted:
     qubits: frozenset[int]
     #: Length of one shot on the device, in microseconds; None: the device does not say.
     duration_us: float | None = None
+    #: What the device keeps with the circuit for itself.
+    parts: Any = None
 
     @property
     def weight(self) -> int:
