@@ -16,7 +16,7 @@ from qiskit_aer import AerSimulator
 
 from programs.test_same_samples import bell, dynamic, slow, two_registers
 from qdwell.errors import ProgramError
-from qdwell.executors import Executor, Spec, make
+from qdwell.executors import Executor, Spec, base, make
 from qdwell.executors.aer import AerExecutor
 from qdwell.executors.assembled import assembled
 from qdwell.wire.device import Batch, Fitted, Samples
@@ -164,5 +164,6 @@ def test_an_error_of_the_simulation_is_told(device: AerExecutor) -> None:
         wide.t(qubit)
         wide.cx(qubit, (qubit + 1) % 60)
     wide.measure_all()
-    with pytest.raises(ProgramError, match="execution failed"):
-        run(device, [device.fit(wide)], [np.empty(0)], 1, True)
+    with pytest.raises(ProgramError, match="Required memory"):
+        # Not fitted: that would refuse it.
+        run(device, [base.fitted(wide)], [np.empty(0)], 1, True)

@@ -110,6 +110,19 @@ def test_a_circuit_with_control_flow_is_not_taken_apart(executor: Devices) -> No
     assert run(device, circuit, shots=3).all()
 
 
+def test_one_that_does_not_fit_whole_says_what_it_needs(executor: Devices) -> None:
+    """With control flow Aer has the word: it is a matter of size, not of a broken device."""
+    circuit = QuantumCircuit(60, 1)
+    circuit.t(range(60))
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(1)
+    circuit.measure_all()
+    with pytest.raises(ProgramError, match="Required memory") as failed:
+        run(executor(AER), circuit, shots=1)
+    assert failed.value.code == 6000
+
+
 def test_seeds(executor: Devices) -> None:
     circuit = busy(list(range(30)), 30, 1.0)
     device = executor(AER)
@@ -232,6 +245,7 @@ def test_the_bound_of_a_product_state_is_one(executor: Devices) -> None:
     chance = np.random.default_rng(5)
     for _ in range(20):
         circuit = QuantumCircuit(8)
+        circuit.h(range(8))
         for _ in range(chance.integers(1, 25)):
             circuit.u(*chance.random(3), int(chance.integers(8)))
             circuit.cx(*(int(it) for it in chance.choice(8, 2, replace=False)))

@@ -25,7 +25,7 @@ from qiskit_aer import AerSimulator
 
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
-from qdwell.executors import base, configuration, split
+from qdwell.executors import base, configuration, methods, split
 from qdwell.executors.assembled import Controller, Shelf
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 
@@ -168,9 +168,9 @@ class AerExecutor(base.InProcess):
             else:
                 failure, data = self._call_whole(batch, options)
         except Exception as error:  # Aer raises classes of its own and plain ones alike.
-            raise base.execution_failed(str(error)) from error
+            raise _failed(str(error)) from error
         if failure is not None:
-            raise base.execution_failed(str(failure))
+            raise _failed(str(failure))
         return [
             _samples(entry, fit.circuit.num_clbits, batch)
             for entry, fit in zip(data, batch.circuits, strict=True)
@@ -188,6 +188,13 @@ class AerExecutor(base.InProcess):
         if not result.success:
             return result.status, []
         return None, [vars(entry.data) for entry in result.results]
+
+
+def _failed(why: str) -> ProgramError:
+    if "Insufficient memory" in why:  # the words of Aer, which name what it needs and may use
+        advice = "Use fewer qubits, or Clifford gates only."
+        return ProgramError(methods.TOO_MUCH, f"The circuit is too large: {why.strip()}", advice)
+    return base.execution_failed(why)
 
 
 def _used(batch: Batch) -> tuple[frozenset[str], frozenset[int]]:
