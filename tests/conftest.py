@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import pgserver
 from qdwell.clock import ManualClock
 
 # A developer's own account must neither help a test nor be reached by one.
@@ -32,3 +34,14 @@ def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 def clock() -> ManualClock:
     """A clock that stands at 2026-01-01T00:00:00Z until a test moves it."""
     return ManualClock(1_767_225_600_000)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[pgserver.Server]:
+    """A PostgreSQL server, started when the first test of this process asks for it."""
+    if pgserver.programs() is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no PostgreSQL here, and CI skips nothing: run `make setup`")
+        pytest.skip("NOT TESTED: there is no PostgreSQL here; `make setup` installs one")
+    with pgserver.running() as server:
+        yield server

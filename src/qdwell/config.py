@@ -45,6 +45,21 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """Where the state is kept. Without a line here: SQLite and blobs in the data folder."""
+
+    database_url: str | None = setting(
+        None, "PostgreSQL, not SQLite: `postgresql://user@host/name`; a password from PGPASSFILE."
+    )
+    blobs: str | None = setting(
+        None, "Where large inputs and results are: a folder, or `s3://bucket/prefix`."
+    )
+    blob_options: dict[str, Any] = setting(
+        dict, "Of the S3 client: `endpoint`, `region`; keys are better kept in AWS_* variables."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """One machine or simulator. A file with any `[[backends]]` replaces the whole default list."""
 
@@ -173,6 +188,7 @@ class Config:
     """The whole configuration."""
 
     server: Server = setting(Server, "Where the server listens.")
+    store: Storage = setting(Storage, "Where the state is kept.")
     scheduler: Scheduler = setting(Scheduler, "Whose turn it is.")
     backends: tuple[Backend, ...] = setting(_backends, "The machines, in the order users see.")
     plans: dict[str, Plan] = setting(_plans, "What accounts may do.")
@@ -181,6 +197,7 @@ class Config:
         _check_backends(self.backends)
         for name, plan in self.plans.items():
             _check_plan(name, plan)
+        _check_storage(self.store)
         url = self.server.public_url
         if url is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", url):
             raise ConfigError(
@@ -218,6 +235,17 @@ class Config:
 def is_mock(name: str) -> bool:
     """Whether a backend of this name is the mock twin of a machine, for dry runs."""
     return name.split("_")[0] == "mock"
+
+
+def _check_storage(store: Storage) -> None:
+    url, blobs = store.database_url, store.blobs
+    if url is not None and not re.match(r"postgres(ql)?://", url):
+        # The value is not shown: it may hold a password.
+        raise ConfigError("store.database_url", "must begin with postgresql://")
+    if blobs is not None and "://" in blobs and not re.fullmatch(r"s3://[^/\s]+(/\S*)?", blobs):
+        raise ConfigError("store.blobs", f"must be a folder or s3://bucket/prefix, not {blobs!r}")
+    if store.blob_options and not (blobs or "").startswith("s3://"):
+        raise ConfigError("store.blob_options", "has no meaning unless store.blobs is an s3:// URL")
 
 
 def _check_backends(backends: tuple[Backend, ...]) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -90,8 +90,14 @@ def run_qdwell(folder: Path, *command: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all tests of a worker process; it must end with status 0."""
-    folder = tmp_path_factory.mktemp("served")
-    (folder / "qdwell.toml").write_text(CONFIG)
+    with serving(tmp_path_factory.mktemp("served"), CONFIG) as server:
+        yield server
+
+
+@contextmanager
+def serving(folder: Path, config: str) -> Iterator[Served]:
+    """Start a server on a folder; stop it at the end, with status 0."""
+    (folder / "qdwell.toml").write_text(config)
     command = [sys.executable, "-m", "qdwell", "serve", "--port", "0", "--data-dir", str(folder)]
     command += ["--config", str(folder / "qdwell.toml")]
     with (folder / "server.log").open("wb") as log:

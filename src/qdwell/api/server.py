@@ -25,7 +25,7 @@ from qdwell.clock import SystemClock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
 from qdwell.errors import StoreUnavailable
-from qdwell.store import open_store
+from qdwell.store import Place, open_store
 
 GRACE_MS = 5_000  # for requests and, after them, for running stages
 KEEP_ALIVE_SECONDS = 75  # a client that thinks between two jobs finds its connection still open
@@ -114,7 +114,7 @@ async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]
     with (
         contextlib.closing(listener),
         _alone(data_dir),
-        contextlib.closing(open_store(data_dir)) as store,
+        contextlib.closing(open_store(Place.of(config, data_dir))) as store,
     ):
         store.warm_up()
         engine = Engine(config, store, clock)

@@ -17,7 +17,7 @@ from qdwell.clock import SystemClock
 from qdwell.errors import UnknownPlan
 
 if TYPE_CHECKING:
-    from qdwell.store import Store
+    from qdwell.store import Place, Store
     from qdwell.store.accounts import Credentials
 
 DATA_DIR = Path("qdwell-data")
@@ -42,7 +42,9 @@ def create_account(
 
     from qdwell.store import accounts as book
 
-    made = _in_store(data_dir, lambda store, now: book.create_account(store, name, plan, now))
+    made = _in_store(
+        server.place(data_dir), lambda store, now: book.create_account(store, name, plan, now)
+    )
     if made is not None:
         typer.echo(render(_settings(server.url, made)), nl=False)
 
@@ -57,29 +59,29 @@ def create_token(
 
     from qdwell.store import accounts as book
 
-    made = _in_store(data_dir, lambda store, now: book.create_token(store, account, now))
+    made = _in_store(
+        server.place(data_dir), lambda store, now: book.create_token(store, account, now)
+    )
     if made is not None:
         typer.echo(render(_settings(server.url, made)), nl=False)
 
 
-def first_account(data_dir: Path, url: str) -> str | None:
+def first_account(place: Place, url: str) -> str | None:
     """Make the first account of an empty store and write its credentials; None if there is one."""
     from qdwell.store import accounts as book
 
-    made = _in_store(data_dir, book.first_start)
+    made = _in_store(place, book.first_start)
     if made is None:
         return None
     settings = _settings(url, made)
-    write_credentials(data_dir, settings)
+    write_credentials(place.folder, settings)
     return render(settings)
 
 
-def _in_store(
-    data_dir: Path, make: Callable[[Store, int], Credentials | None]
-) -> Credentials | None:
+def _in_store(place: Place, make: Callable[[Store, int], Credentials | None]) -> Credentials | None:
     from qdwell.store import open_store
 
-    store = open_store(data_dir)
+    store = open_store(place)
     try:
         return make(store, SystemClock().now())
     finally:

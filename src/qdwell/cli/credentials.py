@@ -3,8 +3,9 @@
 A bare `QiskitRuntimeService()` needs six settings, and needs them together: without `IAM_URL` it
 sends the private token to a public cloud, and without the `GLOBAL_*` ones it finds no instance.
 
-`DIR/server.json` is what the last server of a folder said about itself (its URL and its plans), so
-that commands work whether or not it runs. `DIR/credentials.env` has the first account's lines.
+`DIR/server.json` is what the last server of a folder said about itself (its URL, its plans, and its
+database), so that commands work whether or not it runs. `DIR/credentials.env` has the first
+account's lines.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import os
 import shlex
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from qdwell.config import Config
+from qdwell.config import Config, Storage
 from qdwell.errors import ConfigError, StoreUnavailable
+from qdwell.store.places import Place
 
 CREDENTIALS_FILE = "credentials.env"
 SERVER_FILE = "server.json"
@@ -36,6 +38,11 @@ class ServerFacts:
 
     url: str  #: the origin that users reach, without an end slash
     plans: tuple[str, ...]  #: the plans its config has
+    store: Storage = field(default_factory=Storage)  #: where it keeps its state
+
+    def place(self, data_dir: Path) -> Place:
+        """The store of the server, for the commands beside it."""
+        return Place(data_dir, self.store.database_url, self.store.blobs, self.store.blob_options)
 
 
 def settings_for(url: str, *, token: str, instance_crn: str) -> dict[str, str]:
@@ -82,8 +89,7 @@ def read_credentials(data_dir: Path) -> str:
 
 def write_server(data_dir: Path, facts: ServerFacts) -> None:
     """Remember what the server of this folder is reached by, and renew `credentials.env`."""
-    text = json.dumps({"url": facts.url, "plans": list(facts.plans)}, indent=2) + "\n"
-    _replace(data_dir / SERVER_FILE, text)
+    _replace(data_dir / SERVER_FILE, json.dumps(asdict(facts), indent=2) + "\n")
     # A server on a free port has a new URL each time; the token stays. A file that its owner has
     # changed beyond recognition is left alone.
     path = data_dir / CREDENTIALS_FILE
@@ -101,7 +107,11 @@ def read_server(data_dir: Path) -> ServerFacts:
     path = data_dir / SERVER_FILE
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return ServerFacts(url=str(facts["url"]), plans=tuple(map(str, facts["plans"])))
+        return ServerFacts(
+            url=str(facts["url"]),
+            plans=tuple(map(str, facts["plans"])),
+            store=Storage(**facts.get("store", {})),
+        )
     except FileNotFoundError:
         raise StoreUnavailable(
             f"no server has been started on {data_dir}; "

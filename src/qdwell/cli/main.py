@@ -23,6 +23,7 @@ from qdwell.cli.credentials import (
 )
 from qdwell.config import Config
 from qdwell.errors import ConfigError, QdwellError
+from qdwell.store.places import Place
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file; see `qdwell config`.")
@@ -90,8 +91,8 @@ def serve(
 
     def on_ready(bound_url: str) -> None:
         url = public_url(settings, bound_url)
-        write_server(data_dir, ServerFacts(url, tuple(settings.plans)))
-        made = admin.first_account(data_dir, url)
+        write_server(data_dir, ServerFacts(url, tuple(settings.plans), settings.store))
+        made = admin.first_account(Place.of(settings, data_dir), url)
         typer.echo(f"qdwell {__version__} serves {url}")
         if made is None:
             typer.echo(f"Credentials: qdwell env --data-dir {data_dir}")

@@ -14,6 +14,7 @@
     │   ├── StaleWrite            the row moved on before the write
     │   ├── StoreTooNew           written by a newer release
     │   └── StoreUnavailable      cannot be opened, read, or written now
+    │       └── NotLeader         another server has taken over
     └── RequestError              answered over HTTP; `status` and `code` as in E1-E30
         ├── NotAuthenticated      E1   401
         ├── NotAllowed            E2   403
@@ -89,6 +90,7 @@ from qdwell.errors.inside import (
     BrokenInvariant,
     ConfigError,
     IllegalMove,
+    NotLeader,
     ProgramError,
     QdwellError,
     StaleWrite,
@@ -118,6 +120,7 @@ __all__ = [
     "NoGroupOnSimulator",
     "NotAllowed",
     "NotAuthenticated",
+    "NotLeader",
     "PendingLimit",
     "ProgramError",
     "QdwellError",

@@ -100,3 +100,7 @@ class StoreTooNew(StoreError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be opened, read, or written now: names the path and the cause."""
+
+
+class NotLeader(StoreUnavailable):
+    """Another server on the same database has taken over; nothing was written, ask that one."""

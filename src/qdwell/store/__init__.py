@@ -31,6 +31,7 @@ from qdwell.core.group import GroupState
 from qdwell.errors import StoreUnavailable
 from qdwell.store.blobs import Blobs
 from qdwell.store.ids import new_id, new_token
+from qdwell.store.places import Place
 from qdwell.store.records import (
     Extras,
     GroupRow,
@@ -53,6 +54,7 @@ __all__ = [
     "JobFacts",
     "JobRow",
     "Loaded",
+    "Place",
     "Store",
     "StoryRow",
     "WorkloadRow",
@@ -242,29 +244,43 @@ class Store(Protocol):
         ...
 
 
-def open_store(place: Path | str, *, migrate: bool = True) -> Store:
-    """Open the store in the data folder `place`; make folder and database if they are not there.
+def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
+    """Open the store at `place`, which may be no more than a data folder; make what is not there.
 
     With `migrate` an older database is brought up to date first; without it, an older one is
     refused.
 
     Raises:
         StoreTooNew: a newer release wrote the database.
-        StoreUnavailable: the folder or the database cannot be used.
+        StoreUnavailable: the folder, the database, or the place of the blobs cannot be used.
     """
     from qdwell.store.migrations import bring_up_to_date
     from qdwell.store.sql import SqlStore
+
+    if not isinstance(place, Place):
+        if "://" in str(place):
+            raise StoreUnavailable(f"{place}: a data folder is needed; a URL is a setting")
+        place = Place(Path(place))
+    try:
+        place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = _database(place)
+        try:
+            bring_up_to_date(database, database.name, migrate=migrate)
+            return SqlStore(database, place.folder / "blobs")
+        except BaseException:
+            database.close()
+            raise
+    except OSError as error:
+        raise StoreUnavailable(f"{place.folder} cannot be used: {error}") from error
+
+
+def _database(place: Place) -> Database:
+    if place.database_url is not None:
+        from qdwell.store.postgres import PostgresDatabase
+
+        return PostgresDatabase(place.database_url)
     from qdwell.store.sqlite import SqliteDatabase
 
-    if "://" in str(place):
-        raise StoreUnavailable(f"{place}: only a data folder can hold the store, not a URL")
-    folder = Path(place)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / "qdwell.db"
-        path.touch(mode=0o600, exist_ok=True)
-        database = SqliteDatabase(path)
-        bring_up_to_date(database, str(path), migrate=migrate)
-        return SqlStore(database, folder / "blobs")
-    except OSError as error:
-        raise StoreUnavailable(f"{folder} cannot be used: {error}") from error
+    path = place.folder / "qdwell.db"
+    path.touch(mode=0o600, exist_ok=True)
+    return SqliteDatabase(path)

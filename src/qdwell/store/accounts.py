@@ -27,6 +27,7 @@ from qdwell.store.tables import accounts, instances, server, tokens, users
 
 FIRST_ACCOUNT = "default"
 DEFAULT_PLAN = "default"
+ACCOUNTS = "accounts"  #: what is announced when one was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def create_account(
         if connection.execute(select(accounts.c.id).where(accounts.c.name == name)).first():
             raise AccountExists(name)
         first = connection.execute(select(accounts.c.id).limit(1)).first() is None
+        store.database.announce(connection, ACCOUNTS)
         return _create(connection, name, plan, pending_max, now, admin=first)
 
 

@@ -47,9 +47,10 @@ INTERIM_KEPT_MS = 2 * 86_400_000  # J32
 
 
 class Database(Protocol):
-    """What a database must offer; `sqlite.SqliteDatabase` is one."""
+    """What a database must offer: `sqlite.SqliteDatabase`, `postgres.PostgresDatabase`."""
 
     dialect: Dialect
+    name: str  #: as messages call it, without a password
 
     def insert(self, table: Table) -> Any:
         """Return the database's own INSERT, with ON CONFLICT."""
@@ -57,6 +58,14 @@ class Database(Protocol):
 
     def writing(self) -> AbstractContextManager[Connection]:
         """One write transaction at a time, durable when the block ends."""
+        ...
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """One transaction that may change the schema, with no server beside it."""
+        ...
+
+    def announce(self, connection: Connection, what: str) -> None:
+        """Inside `writing`: tell every server, once it is committed, that `what` has changed."""
         ...
 
     def after_commit(self, step: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = str(path)
         self._lock = threading.RLock()
         self._after: list[Callable[[], None]] = []
         self._writer_engine = self._engine("BEGIN IMMEDIATE", 1, 0, _prepare_writer)
@@ -85,6 +86,13 @@ class SqliteDatabase:
             after, self._after = self._after, []
             for step in after:
                 step()
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """One transaction that may change the schema: as any other, since all are exclusive."""
+        return self.writing()
+
+    def announce(self, connection: Connection, what: str) -> None:
+        """Do nothing: one server has this folder, and it asks when it needs to know."""
 
     def after_commit(self, step: Callable[[], None]) -> None:
         """Inside `writing`: run `step` when the transaction is durable, before the next one."""

