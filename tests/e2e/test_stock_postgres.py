@@ -26,9 +26,7 @@ def database_url(postgres: Server) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(
-    database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server on an empty database; the other tests of this folder have SQLite."""
     config = f'[store]\ndatabase_url = "{database_url}"\n{CONFIG}'
     with serving(tmp_path_factory.mktemp("served"), config) as server:

@@ -51,7 +51,7 @@ def write(store: Store, *words: str) -> None:
 # ---- durable ------------------------------------------------------------------------------------
 
 
-def test_a_commit_waits_for_the_disk_whatever_the_server_says(postgres: Server, place: Place) -> None:
+def test_a_commit_waits_for_the_disk_in_every_session(postgres: Server, place: Place) -> None:
     """`synchronous_commit = off` as the database's own default is not taken over."""
     assert place.database_url is not None
     with psycopg.connect(place.database_url, autocommit=True) as connection:

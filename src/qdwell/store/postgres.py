@@ -22,7 +22,7 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -34,9 +34,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, Integr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qdwell.errors import NotLeader, StoreError, StoreUnavailable
+from qdwell.store.statements import Glance
 
 OLDEST = 150_000  # as server_version_num has it: 15
 BUSY_MS = 10_000  # a transaction that holds the row longer than this is stuck, not busy
+MIGRATION_MS = 60_000  # the same, for the loading and the steps of a migration
 STUCK_MS = 4_000  # a writer that says nothing this long inside a transaction has stopped
 CONNECT_SECONDS = 5
 _READERS_KEPT = 8
@@ -54,9 +56,9 @@ _KEEP_ALIVE = {
     "tcp_user_timeout": 10_000,
 }
 _FENCE = (
-    "SELECT epoch, pg_current_xact_id()::text, pg_backend_pid() FROM leader"
-    " WHERE id = 1 FOR UPDATE"
+    "SELECT epoch, pg_current_xact_id()::text, pg_backend_pid() FROM leader WHERE id = 1 FOR UPDATE"
 )
+_IDLE = "idle_in_transaction_session_timeout"
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
 
 
@@ -81,6 +83,8 @@ class PostgresDatabase:
         self.deposed: Callable[[], None] = lambda: None  #: called when a commit meets the fence
         self._lock = threading.RLock()
         self._after: list[Callable[[], None]] = []
+        self._glances: list[Glance] = []  # idle ones
+        self._closed = False
         self._writer_engine = self._engine(1, 0, isolation_level="READ COMMITTED")
         self._reader_engine = self._engine(
             _READERS_KEPT, _READERS_MAX - _READERS_KEPT, isolation_level="REPEATABLE READ"
@@ -126,6 +130,7 @@ class PostgresDatabase:
     def migrating(self) -> Iterator[Connection]:
         """One transaction that may change the schema; alone, and never beside a leader's."""
         with self._lock, self._translated(), self._writer_engine.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL {_IDLE} = {MIGRATION_MS}")
             # Both are let go with the transaction. Who cannot have them waits for `BUSY_MS`.
             for lock in (MIGRATION_LOCK, LEADER_LOCK):
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
@@ -149,9 +154,49 @@ class PostgresDatabase:
         ):
             yield connection
 
+    @contextmanager
+    def glancing(self) -> Iterator[Glance]:
+        """A connection for single statements that read: each sees what is committed then.
+
+        It has no transaction: one trip to the server for each statement, not three.
+        """
+        with self._translated():
+            glance = self._idle_glance() or Glance(self._glance())
+            try:
+                yield glance
+            except BaseException:
+                glance.connection.close()
+                raise
+            if self._closed or len(self._glances) >= _READERS_KEPT:
+                glance.connection.close()
+            else:
+                self._glances.append(glance)
+
+    def _idle_glance(self) -> Glance | None:
+        while self._glances:
+            with suppress(IndexError):  # another thread took the last one
+                glance = self._glances.pop()
+                if not _ended(glance.connection):
+                    return glance
+                glance.connection.close()
+        return None
+
+    def _glance(self) -> psycopg.Connection[Any]:
+        connection = self.connect()
+        _prepare_reader(connection, None)
+        return connection
+
+    def warm_up(self) -> None:
+        """Connect, and have the commit's row in the server's memory."""
+        with self.writing():
+            pass
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
+            self._closed = True
+            while self._glances:
+                self._glances.pop().connection.close()
             self._reader_engine.dispose()
             self._writer_engine.dispose()
 
@@ -251,15 +296,22 @@ def _refuse_dead(connection: Any, _record: Any, _proxy: Any) -> None:
     Nothing is due on an idle connection, so what can be read there is the end. This looks without
     asking the server, which would cost each read as much again.
     """
-    handle = connection.fileno()
-    if select.select([handle], [], [], 0)[0]:
+    if _ended(connection):
         raise DisconnectionError
+
+
+def _ended(connection: Any) -> bool:
+    if connection.closed:
+        return True
+    look = select.poll()
+    look.register(connection.fileno(), select.POLLIN)
+    return bool(look.poll(0))
 
 
 def _prepare_writer(connection: Any, _record: Any) -> None:
     _prepare(
         connection,
-        f"SET idle_in_transaction_session_timeout = {STUCK_MS};"
+        f"SET {_IDLE} = {STUCK_MS};"
         # An operator's stronger choice (remote_apply) stays; off is not one of ours.
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') = 'off'",

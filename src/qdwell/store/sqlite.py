@@ -16,7 +16,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from qdwell.errors import StoreError, StoreUnavailable
+from qdwell.store.statements import Glance
 
 BUSY_MS = 10_000  # a writer that holds the lock longer than this is stuck, not busy
 _READERS_KEPT = 8
@@ -34,13 +34,6 @@ _FRAME_BYTES = 4_096 + 24  # a page and its header, in the log
 _CHUNK_BYTES = 1_048_576
 _CACHE_KIB_MAX = 32_768
 _STATEMENTS_KEPT = 256  # prepared statements each connection keeps
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """A connection of the driver, as statements take it."""
-
-    connection: Any
 
 
 class SqliteDatabase:

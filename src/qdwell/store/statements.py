@@ -9,6 +9,7 @@ transaction (P5).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -71,6 +72,13 @@ class Cursors(Protocol):
     def connection(self) -> Any:
         """The driver's connection."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A connection of the driver, as statements take it."""
+
+    connection: Any
 
 
 class Statement:
