@@ -10,7 +10,7 @@ DATA ?= var/qdwell
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long serve bench lint format docs clean
+.PHONY: help setup browser demo test test-long serve bench lint format docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,10 +20,18 @@ setup: $(READY) ## prepare .venv, and do nothing else
 demo: $(READY) ## run the main job: a VQE in a session, a batch, and a second user, on one machine
 	@.venv/bin/qdwell demo
 
-test: $(READY) ## run the tests, on both cores
+browser: ## install Chromium for the tests of the console, if it is missing and we are root
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+	|| command -v google-chrome >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing Chromium ..." \
+	  && { apt-get install -y -qq --no-install-recommends chromium \
+	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1; } \
+	|| echo "No Chromium here, and none could be installed: the console's browser tests will be SKIPPED."
+
+test: $(READY) browser ## run the tests, on both cores
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
 
-test-long: $(READY) ## run the tests with their long campaigns, and the mutation check of the core
+test-long: $(READY) browser ## run the tests with their long campaigns, and the mutation check of the core
 	@.venv/bin/pytest -q -n 2 --dist loadfile -m "long or not long" --timeout 3600 $(TESTS)
 
 serve: $(READY) ## serve on this machine, with data in DATA (var/qdwell)

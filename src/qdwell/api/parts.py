@@ -11,8 +11,10 @@ from qdwell.api.auth import Auth, Caller
 from qdwell.clock import Clock
 from qdwell.config import Config, Plan
 from qdwell.engine.engine import Engine
-from qdwell.engine.requests import BackendView
+from qdwell.engine.requests import BackendView, MachineNow
 from qdwell.store import Store
+
+__all__ = ["BackendView", "MachineNow", "Parts"]
 
 
 @dataclass(frozen=True, slots=True)

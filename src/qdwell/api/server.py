@@ -15,10 +15,12 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from qdwell.api.app import build
 from qdwell.clock import SystemClock
@@ -55,7 +57,10 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    config: Config, data_dir: Path | str, on_ready: Callable[[str], None] | None = None
+    config: Config,
+    data_dir: Path | str,
+    on_ready: Callable[[str], None] | None = None,
+    extend: Callable[[FastAPI], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -63,13 +68,15 @@ def serve(
         config: settings; port 0 takes a free one.
         data_dir: folder of the database; made if need be.
         on_ready: called once, with the URL that was bound, when requests are answered.
+        extend: given the application before it serves; the console adds its pages so.
 
     Raises:
         OSError: the address cannot be bound.
         StoreError: the database cannot be used, or another server has this folder.
     """
     _log_to_stderr()
-    uvloop.run(_serve(config, Path(data_dir), on_ready or (lambda _: None)))
+    nothing: Callable[[Any], None] = lambda _: None  # noqa: E731
+    uvloop.run(_serve(config, Path(data_dir), on_ready or nothing, extend or nothing))
 
 
 def _log_to_stderr() -> None:
@@ -108,7 +115,12 @@ def _alone(data_dir: Path) -> Iterator[None]:
         yield
 
 
-async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]) -> None:
+async def _serve(
+    config: Config,
+    data_dir: Path,
+    on_ready: Callable[[str], None],
+    extend: Callable[[FastAPI], None],
+) -> None:
     clock = SystemClock()
     listener = _bind(config.server.host, config.server.port)
     with (
@@ -121,6 +133,7 @@ async def _serve(config: Config, data_dir: Path, on_ready: Callable[[str], None]
         await engine.start()
         try:
             app = build(config, store, engine, clock)
+            extend(app)
             server = _Server(
                 uvicorn.Config(
                     app,

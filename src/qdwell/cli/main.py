@@ -87,6 +87,7 @@ def serve(
     ready_folder(data_dir)
     _check_free(settings.server.host, settings.server.port)
 
+    from qdwell import console
     from qdwell.api.server import serve as run  # brings Qiskit: too slow for the other commands
 
     def on_ready(bound_url: str) -> None:
@@ -101,7 +102,7 @@ def serve(
             typer.echo(made)
         sys.stdout.flush()
 
-    run(settings, data_dir, on_ready=on_ready)
+    run(settings, data_dir, on_ready=on_ready, extend=console.add)
 
 
 def _check_free(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ decide, commit, act), `actions` (what each decision starts) and `reports` (what 
 from qdwell.core.forecast import Forecast
 from qdwell.engine.engine import Engine
 from qdwell.engine.memory import Change, InterimStored
-from qdwell.engine.requests import BackendView, NewGroup, NewJob
+from qdwell.engine.requests import BackendView, MachineNow, NewGroup, NewJob
 
 __all__ = [
     "BackendView",
@@ -17,6 +17,7 @@ __all__ = [
     "Engine",
     "Forecast",
     "InterimStored",
+    "MachineNow",
     "NewGroup",
     "NewJob",
 ]

@@ -18,7 +18,7 @@ from qdwell.engine.actions import Actions
 from qdwell.engine.loop import Loop
 from qdwell.engine.memory import Change, Memory
 from qdwell.engine.pools import LocalPool
-from qdwell.engine.requests import BackendView
+from qdwell.engine.requests import BackendView, MachineNow
 from qdwell.engine.stations import Station
 
 
@@ -50,6 +50,23 @@ class Answers:
     def backends(self) -> list[BackendView]:
         """All backends, in the order of the config."""
         return [it.view(self._machine(it.name)) for it in self._stations.values()]
+
+    def machine_now(self, name: str) -> MachineNow | None:
+        """How taken a backend is, and by whom; None if there is none of this name."""
+        machine = self._machine(self._names.get(name, ""))
+        if machine is None:
+            return None
+        state, lease = self._loop.scheduler.state, machine.lease
+        return MachineNow(
+            lanes=machine.lanes,
+            lanes_used=machine.lanes_used,
+            queued=machine.queued_count,
+            lease_job=lease.job if lease else None,
+            lease_at=lease.at if lease else None,
+            group=state.live_group(machine),
+            reservation=machine.reservation,
+            locked=machine.lock is not None,
+        )
 
     def usage_ms(self, instance: str) -> int:
         """What the instance was charged in the window, open charges up to now (Q8)."""

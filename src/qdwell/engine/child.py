@@ -116,10 +116,28 @@ def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
             _run(bench, frame)
         elif frame.op == "device":
             bench.tell(str(frame.head["name"]), str(frame.head["kind"]), frame.parts[0])
+        elif frame.op == "picture":
+            _draw(bench, frame)
         elif frame.op == "forget":
             bench.caches.drop(str(frame.head["group"]))
         elif frame.op == "ping":
             bench.channel.send({"op": "pong"})
+
+
+def _draw(bench: Bench, frame: Frame) -> None:
+    """Tell what there is to see of a job."""
+    from qdwell.programs.picture import described
+
+    params, result = frame.parts
+    try:
+        told = described(
+            frame.head["program"], params, result if frame.head["has_result"] else None
+        )
+    except Exception:  # whatever the bytes led to: there is no picture, and the worker lives on
+        traceback.print_exc()
+        bench.channel.send({"op": "failed"})
+    else:
+        bench.channel.send({"op": "done"}, [told])
 
 
 def _introduce(channel: Channel, executor: Executor, kind: str, describe: bool) -> None:

@@ -38,6 +38,7 @@ from qdwell.engine.inputs import InputShelf
 from qdwell.engine.instances import InstanceBook
 from qdwell.engine.loop import Loop
 from qdwell.engine.memory import Memory
+from qdwell.engine.pictures import Pictures
 from qdwell.engine.requests import NewGroup, NewJob
 from qdwell.engine.stations import MOCK, Station, announced, classical_pool, stations_of
 from qdwell.engine.workers import ForkServer, preload_for
@@ -82,6 +83,7 @@ class Engine(Answers):
         rows = [station.row for station in self._stations.values()]
         self._names = {name: row.name for row in rows for name in (row.name, *row.aliases)}
         self._classical = classical_pool(forks)
+        self.pictures = Pictures(forks)
         self._inbox = Inbox()
         self._memory = Memory()
         self._book = InstanceBook(config, store)
@@ -149,7 +151,7 @@ class Engine(Answers):
         self._memory.end_changes()
         await self._actions.close()
         pools = [self._classical, *(station.pool for station in self._stations.values())]
-        await asyncio.gather(*(pool.close() for pool in pools))
+        await asyncio.gather(self.pictures.close(), *(pool.close() for pool in pools))
         if self._own_server is not None:
             self._own_server.close()
         self._writer.shutdown()

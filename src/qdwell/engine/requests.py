@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qdwell.core.events import BackendMode
-from qdwell.core.group import Mode
+from qdwell.core.group import Group, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +72,17 @@ class BackendView:
     version: str = ""
     mock: bool = False  #: the mock twin of a machine, for dry runs
     twin: str | None = None  #: name of its mock twin
+
+
+@dataclass(frozen=True, slots=True)
+class MachineNow:
+    """Who has a machine at this moment, for those who may be told; else only that it is taken."""
+
+    lanes: int
+    lanes_used: int
+    queued: int
+    lease_job: str | None  #: the job in the QPU
+    lease_at: int | None
+    group: Group | None  #: the session or batch that is active on it
+    reservation: str | None  #: the session for which it drains (S19)
+    locked: bool  #: whether an active batch keeps the QPU (B5)

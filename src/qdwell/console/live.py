@@ -1,0 +1,47 @@
+"""What has changed, for the pages that are open: server-sent events of the visitor's instance."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from qdwell.console.signin import Visitor
+from qdwell.console.site import HEADERS, Site
+
+PULSE_MS = 15_000
+
+
+class Live:
+    """The stream. A page that missed something is told to look for itself."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def stream(self, request: Request, visitor: Visitor) -> Response:
+        """Changes from now on, or from the `Last-Event-ID` of a stream that broke."""
+        await self._site.feed.start()
+        after = request.headers.get("last-event-id")
+        return StreamingResponse(
+            self._lines(visitor.crn, after),
+            media_type="text/event-stream",
+            headers={**HEADERS, "X-Accel-Buffering": "no"},
+        )
+
+    async def _lines(self, crn: str, after: str | None) -> AsyncIterator[bytes]:
+        feed, closing = self._site.feed, self._site.parts.closing
+        cursor = after or feed.cursor()
+        yield f"retry: 1000\nid: {cursor}\n\n".encode()
+        while not closing.is_set():
+            cursor, changes, reset = feed.since(cursor, crn)
+            if reset:
+                yield f"id: {cursor}\nevent: reset\ndata: {{}}\n\n".encode()
+            for number, change in changes:
+                told = {"id": change["id"]}
+                head = f"id: {feed.cursor(number)}\nevent: {change['kind']}"
+                yield f"{head}\ndata: {orjson.dumps(told).decode()}\n\n".encode()
+            if not changes and not reset:
+                await feed.wait_change(crn, PULSE_MS)
+                yield b":\n\n"

@@ -1,0 +1,142 @@
+"""Results as pictures: counts as bars, expectation values with their error bars, days of usage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from markupsafe import Markup
+
+from qdwell.clock import iso
+from qdwell.console import svg
+
+HEIGHT = 220
+_LEFT, _TOP, _BOTTOM = 52.0, 14.0, 40.0
+_KINDS = (("session", "sessions"), ("batch", "batches"), ("job", "jobs"))
+
+
+def _ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round numbers from below `low` to above `high`."""
+    span = high - low or 1.0
+    step = 10 ** math.floor(math.log10(span / count))
+    step = next(step * it for it in (1, 2, 2.5, 5, 10) if span / (step * it) <= count)
+    first = math.floor(low / step)
+    last = math.ceil(high / step)
+    return [at * step for at in range(first, last + 1)]
+
+
+def _frame(width: float, ticks: Sequence[float], height: float) -> tuple[list[Markup], Any]:
+    """Grid lines with their numbers, and the function that places a value."""
+    low, high = ticks[0], ticks[-1]
+
+    def place(value: float) -> float:
+        return _TOP + (height - _TOP - _BOTTOM) * (high - value) / (high - low)
+
+    parts = []
+    for value in ticks:
+        y = place(value)
+        parts.append(svg.line(_LEFT, y, width, y, "grid"))
+        parts.append(svg.label(_LEFT - 6, y + 4, f"{value:g}", "ink small", "end"))
+    return parts, place
+
+
+def counts(register: dict[str, Any]) -> Markup:
+    """A histogram of outcomes. Bars carry their numbers; long bit strings are written upright."""
+    pairs = register["counts"]
+    bars = [*pairs, *([["others", register["others"]]] if register["others"] else [])]
+    if not bars:
+        return Markup("")
+    longest = max(len(str(name)) for name, _ in bars)
+    step = min(72.0, max(17.0, 660.0 / len(bars)))
+    upright = longest * 7.4 > step
+    bottom = min(150.0, 12 + 7.3 * min(longest, 18)) if upright else _BOTTOM
+    height = HEIGHT + bottom - _BOTTOM
+    width = _LEFT + step * len(bars) + 8
+    ticks = _ticks(min(0.0, *(n for _, n in bars)), max(n for _, n in bars))
+    parts, place = _frame(width, ticks, HEIGHT)
+    base = place(0)
+    for at, (name, number) in enumerate(bars):
+        x = _LEFT + step * at + step * 0.14
+        y = min(place(number), base)
+        shown = f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
+        kind = "bar other" if name == "others" else "bar"
+        parts.append(
+            svg.rect(x, y, step * 0.72, abs(base - place(number)), kind, f"{name}: {shown}")
+        )
+        if step >= 34:
+            parts.append(svg.label(x + step * 0.36, y - 3, shown, "ink small", "middle"))
+        middle = x + step * 0.36
+        text = name if len(name) <= 18 else name[:8] + "…" + name[-8:]
+        if upright:
+            turned = f"rotate(-90 {middle + 4:.1f} {HEIGHT - 32})"
+            parts.append(
+                svg.tag(
+                    "text", text, x=middle + 4, y=HEIGHT - 32.0, class_="ink small mono",
+                    text_anchor="end", transform=turned,
+                )
+            )  # fmt: skip
+        else:
+            parts.append(svg.label(middle, HEIGHT - 22, text, "ink small mono", "middle"))
+    title = f"Counts of {register['register']}: {register['distinct']} different outcomes"
+    return svg.picture(width, height, title, *parts, class_="plot")
+
+
+def estimates(found: dict[str, Any]) -> Markup:
+    """Expectation values as points, with bars of one standard error."""
+    points = [
+        (at, value, error or 0.0)
+        for at, (value, error) in enumerate(zip(found["evs"], found["stds"], strict=False))
+        if value is not None
+    ]
+    if not points:
+        return Markup("")
+    low = min(value - error for _, value, error in points)
+    high = max(value + error for _, value, error in points)
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 0.1
+    step = min(90.0, max(7.0, 640.0 / len(found["evs"])))
+    width = _LEFT + step * len(found["evs"]) + 12
+    parts, place = _frame(width, _ticks(low - margin, high + margin), HEIGHT)
+    spots = [(_LEFT + step * (at + 0.5), value, error) for at, value, error in points]
+    if len(points) > 12:
+        for (x1, v1, _), (x2, v2, _) in pairwise(spots):
+            parts.append(svg.line(x1, place(v1), x2, place(v2), "thread"))
+    for (at, _, _), (x, value, error) in zip(points, spots, strict=True):
+        text = f"[{at}] {value:.6g} ± {error:.2g}"
+        parts.append(svg.line(x, place(value - error), x, place(value + error), "whisker"))
+        for end in (value - error, value + error):
+            parts.append(svg.line(x - 4, place(end), x + 4, place(end), "whisker"))
+        dot = svg.tag(
+            "circle", svg.tag("title", text), cx=x, cy=place(value), r=4.0, class_="point"
+        )
+        parts.append(dot)
+        if len(points) <= 12:
+            parts.append(svg.label(x + 8, place(value) + 4, f"{value:.4g}", "ink small"))
+        if step >= 24 or at % math.ceil(24 / step) == 0:
+            parts.append(svg.label(x, HEIGHT - 22, str(at), "ink small", "middle"))
+    parts.append(svg.label(width - 4, HEIGHT - 6, "element", "ink small", "end"))
+    title = f"{len(points)} expectation values with one standard error"
+    return svg.picture(width, HEIGHT, title, *parts, class_="plot")
+
+
+def days(rows: Sequence[tuple[int, dict[str, int]]]) -> Markup:
+    """Charged seconds by day, stacked by what they were charged for."""
+    most = max((sum(kinds.values()) for _, kinds in rows), default=0) / 1000
+    step = 660.0 / max(1, len(rows))
+    width = _LEFT + 660 + 8
+    parts, place = _frame(width, _ticks(0, most or 1), HEIGHT)
+    for at, (day, kinds) in enumerate(rows):
+        x, top = _LEFT + step * at + step * 0.12, 0.0
+        date = iso(day)[:10]
+        for kind, word in _KINDS:
+            value = kinds.get(kind, 0) / 1000
+            if value:
+                y, low = place(top + value), place(top)
+                title = f"{date}: {value:,.3f} s of {word}"
+                parts.append(svg.rect(x, y, step * 0.76, low - y, f"kind-{kind}", title))
+                top += value
+        if at % 7 == len(rows) % 7 or at == len(rows) - 1:
+            parts.append(svg.label(x + step * 0.4, HEIGHT - 22, date[5:], "ink small", "middle"))
+    parts.append(svg.label(_LEFT, HEIGHT - 6, "charged seconds by day (UTC)", "ink small"))
+    return svg.picture(width, HEIGHT, "Charged seconds by day", *parts, class_="plot")

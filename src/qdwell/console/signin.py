@@ -1,0 +1,153 @@
+"""Who looks at the console: a signed cookie, made from an API token.
+
+The token itself is not kept: the cookie names the user and the instance, and is signed with the
+server's key. It is HttpOnly and SameSite, so that no script reads it and no other site sends it
+along with a form; each form carries a second secret derived from it (CSRF), and the origin of each
+POST is compared with our own. A user who is gone is out with the next click.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import jwt
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qdwell.api.auth import Caller
+from qdwell.clock import Clock
+from qdwell.errors import NotAllowed
+from qdwell.store import Store, accounts
+
+COOKIE = "qdwell_console"
+HOURS = 12
+_ISSUER = "qdwell-console"
+_ALGORITHM = "HS256"
+
+
+class NotSignedIn(Exception):
+    """There is no cookie, or it is not good any more: show the sign-in page."""
+
+
+class FormRefused(NotAllowed):
+    """The form did not come from a page of ours; nothing was done.
+
+    Open the page again and repeat.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks, in which of their instances, and the secret of their forms."""
+
+    caller: Caller
+    csrf: str
+
+    @property
+    def crn(self) -> str:
+        """The instance."""
+        return self.caller.instance.crn
+
+    @property
+    def admin(self) -> bool:
+        """Whether they may see and do what is the operator's."""
+        return self.caller.owner.admin
+
+
+class SignIn:
+    """Makes and reads the cookie."""
+
+    def __init__(self, store: Store, clock: Clock, *, secure: bool) -> None:
+        self._store = store
+        self._clock = clock
+        self._secure = secure
+        key = accounts.signing_key(store)
+        # A key of its own: an access token is no cookie, and a cookie is no access token.
+        self._key = hmac.new(key, b"console", hashlib.sha256).digest()
+
+    def by_token(self, token: str) -> accounts.Owner | None:
+        """The owner of an API token, or None."""
+        return accounts.token_owner(self._store, token.strip())
+
+    def set_cookie(self, response: Response, owner: accounts.Owner, crn: str) -> None:
+        """Let the browser of this answer in."""
+        now = self._clock.now() // 1000
+        claims = {"iss": _ISSUER, "sub": owner.user_id, "crn": crn, "exp": now + HOURS * 3600}
+        response.set_cookie(
+            COOKIE,
+            jwt.encode(claims, self._key, algorithm=_ALGORITHM),
+            max_age=HOURS * 3600,
+            httponly=True,
+            secure=self._secure,
+            samesite="lax",
+            path="/",
+        )
+
+    def clear_cookie(self, response: Response) -> None:
+        """Let it out again."""
+        response.delete_cookie(COOKIE, path="/", secure=self._secure, httponly=True)
+
+    def visitor(self, request: Request) -> Visitor:
+        """Return who looks.
+
+        Raises:
+            NotSignedIn: nobody we know.
+        """
+        cookie = request.cookies.get(COOKIE, "")
+        try:
+            claims = jwt.decode(
+                cookie,
+                self._key,
+                algorithms=[_ALGORITHM],
+                issuer=_ISSUER,
+                options={"require": ["exp", "sub", "crn"], "verify_exp": False},
+            )
+        except jwt.PyJWTError:
+            raise NotSignedIn from None
+        if int(claims["exp"]) * 1000 <= self._clock.now():
+            raise NotSignedIn
+        owner = accounts.user_owner(self._store, str(claims["sub"]))
+        if owner is None:
+            raise NotSignedIn
+        instance = next((it for it in owner.instances if it.crn == claims["crn"]), None)
+        if instance is None:
+            raise NotSignedIn
+        caller = Caller(owner.user_id, owner.account_id, instance, owner)
+        return Visitor(caller, self._csrf(cookie))
+
+    def _csrf(self, cookie: str) -> str:
+        return hmac.new(self._key, cookie.encode(), hashlib.sha256).hexdigest()
+
+    def check_form(self, request: Request, visitor: Visitor, given: str) -> None:
+        """Refuse a form that another site made.
+
+        Raises:
+            FormRefused: it lacks the secret of this visitor's pages.
+        """
+        check_origin(request)
+        if not hmac.compare_digest(visitor.csrf, given):
+            raise FormRefused
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a POST that a page of another site sent.
+
+    Raises:
+        FormRefused: the browser says that it did.
+    """
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise FormRefused
+    origin = request.headers.get("origin")
+    if origin and origin != "null" and urlsplit(origin).netloc != request.headers.get("host"):
+        raise FormRefused
+
+
+def safe_next(target: str | None) -> str:
+    """Where to go after signing in: a path of ours, never another site."""
+    ours = (
+        bool(target) and str(target).startswith("/") and not str(target).startswith(("//", "/\\"))
+    )
+    return str(target) if ours else "/jobs"
