@@ -10,10 +10,10 @@ DATA ?= var/qdwell
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-long serve bench lint format docs clean
+.PHONY: help setup browser demo test test-clients test-long serve bench lint format docs clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(READY) ## prepare .venv, and do nothing else
 
@@ -29,9 +29,15 @@ browser: ## install Chromium for the tests of the console, if it is missing and 
 	|| echo "No Chromium here, and none could be installed: the console's browser tests will be SKIPPED."
 
 test: $(READY) browser ## run the tests, on both cores
+	@.venv/bin/python tests/clients/environments.py frameworks || true
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
 
+test-clients: $(READY) ## install old stock clients and other libraries, each by itself, and run them
+	@.venv/bin/python tests/clients/environments.py || true
+	@.venv/bin/pytest -q -m "long or not long" --timeout 3600 tests/clients
+
 test-long: $(READY) browser ## run the tests with their long campaigns, and the mutation check of the core
+	@.venv/bin/python tests/clients/environments.py || true
 	@.venv/bin/pytest -q -n 2 --dist loadfile -m "long or not long" --timeout 3600 $(TESTS)
 
 serve: $(READY) ## serve on this machine, with data in DATA (var/qdwell)
@@ -54,7 +60,7 @@ docs: $(READY) ## write the generated pages of docs/ anew, and check every link
 	@.venv/bin/python docs/generate.py
 
 clean: ## remove what setup made
-	rm -rf .venv .uv
+	rm -rf .venv .uv .clients
 
 # ---- how the environment is made -----------------------------------------------------------------
 

@@ -33,12 +33,27 @@ def table(title: str, rows: Mapping[str, object]) -> str:
     return f"<table><caption>{html.escape(title)}</caption>{lines}</table>"
 
 
-def progress_line(jobs: Sequence[RuntimeJob], info: QueueInfo | None, seconds: float) -> str:
+def phase_of(metrics: Mapping[str, Any]) -> str:
+    """Where a job is that runs, in words (J3)."""
+    phases = metrics.get("phases") or {}
+    for key, words in (
+        ("qpu_end", "post-processing"),
+        ("qpu_start", "on the QPU"),
+        ("ready", "waiting for the QPU"),
+    ):
+        if phases.get(key) is not None:
+            return words
+    return "preparing"
+
+
+def progress_line(
+    jobs: Sequence[RuntimeJob], info: QueueInfo | None, seconds: float, phase: str = ""
+) -> str:
     """How jobs are getting on, in one line: how many, the phase, the place, the estimate."""
     words = [job._status for job in jobs]
     done = sum(word in FINAL for word in words)
     if len(jobs) == 1:
-        text = f"{jobs[0].job_id()} {words[0].lower()}"
+        text = f"{jobs[0].job_id()} {words[0].lower()}" + (f", {phase}" if phase else "")
     else:
         parts = [f"{done} of {len(jobs)} done"]
         parts += [
@@ -58,8 +73,8 @@ def progress_line(jobs: Sequence[RuntimeJob], info: QueueInfo | None, seconds: f
 
 def show_progress(
     service: QiskitRuntimeService, jobs: Sequence[RuntimeJob], timeout: float | None = None
-) -> None:
-    """Show a line until all jobs have ended, or `timeout` seconds have passed."""
+) -> float | None:
+    """Show a line until all jobs have ended, or `timeout` seconds have passed; what is left."""
     began = stopwatch_ns()
     write, close = _line()
     try:
@@ -70,11 +85,15 @@ def show_progress(
             left = [job for job in jobs if job._status not in FINAL]
             waiting = next((job for job in left if job._status == "QUEUED"), None)
             seconds = (stopwatch_ns() - began) / 1e9
-            write(progress_line(jobs, waiting.queue_info() if waiting else None, seconds))
-            if not left or (timeout is not None and seconds >= timeout):
-                return
+            running = len(jobs) == 1 and jobs[0]._status == Status.RUNNING
+            phase = phase_of(jobs[0].metrics()) if running else ""
+            write(progress_line(jobs, waiting.queue_info() if waiting else None, seconds, phase))
+            rest = None if timeout is None else max(0.0, timeout - seconds)
+            if not left or rest == 0:
+                return rest
+            ms = REFRESH_MS if rest is None else min(REFRESH_MS, max(1, int(rest * 1000)))
             # Straight to the watcher: a result must not be fetched on the way.
-            service.link.watcher.wait(Hold(tuple(job.job_id() for job in left), REFRESH_MS))
+            service.link.watcher.wait(Hold(tuple(job.job_id() for job in left), ms))
     finally:
         close()
 

@@ -160,7 +160,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
             RuntimeInvalidStateError: it was cancelled.
         """
         if progress and not self._has_result:
-            display.show_progress(self._service, [self], timeout)
+            timeout = display.show_progress(self._service, [self], timeout)
         return self._run(self.result_operation(timeout))
 
     async def result_async(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109

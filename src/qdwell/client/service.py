@@ -261,7 +261,7 @@ class QiskitRuntimeService(Catalog):
         """
         waited = list(jobs)
         if progress:
-            display.show_progress(self, waited, timeout)
+            timeout = display.show_progress(self, waited, timeout)
         driving.run(wait_operation(waited, timeout), self.link)
 
     async def wait_async(
