@@ -5,7 +5,6 @@ It runs in the environment of an old client: Python 3.11, and nothing of ours ca
 
 import json
 import sys
-import time
 import traceback
 
 
@@ -14,14 +13,12 @@ def run(module):
     for name, check in list(vars(module).items()):
         if not name.startswith("check_"):
             continue
-        began = time.monotonic()
         error = ""
         try:
             check()
         except Exception:
             error = traceback.format_exc()
-        seconds = round(time.monotonic() - began, 1)
-        line = {"check": name, "error": error, "seconds": seconds}
+        line = {"check": name, "error": error}
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 

@@ -5,6 +5,8 @@ The progress line in a notebook is here too, because here is a Jupyter kernel to
 
 import os
 import re
+import runpy
+import tempfile
 from pathlib import Path
 
 import checking
@@ -17,10 +19,10 @@ _FIRST, *_PROGRAMS = re.findall(r"```python\n(.*?)```", _TEXT, re.DOTALL)
 def program(having):
     """Run the program of the page that has this word in it; its names."""
     (text,) = (it for it in _PROGRAMS if having in it)
-    names = {}
-    exec(compile(_FIRST, "the page's beginning", "exec"), names)
-    exec(compile(text, f"the page's {having}", "exec"), names)
-    return names
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.py"
+        path.write_text(_FIRST + text, encoding="utf-8")
+        return runpy.run_path(str(path))
 
 
 def check_qiskit_algorithms_vqe():
