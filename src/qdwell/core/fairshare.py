@@ -81,7 +81,7 @@ class Account:
     instances: dict[str, None] = field(default_factory=dict)
     moving: dict[str, None] = field(default_factory=dict)
     still_ms: int = 0
-    allocation_ms: int = 0
+    allocation_ms: int = field(init=False)  #: `Books.put` sets it
     lines: dict[FairQueue, None] = field(default_factory=dict)  #: queues in which it waits
 
 
@@ -133,7 +133,7 @@ class Books:
         instance = self.instances[instance_id]
         account = self.accounts[instance.account]
         account.still_ms -= instance.still_ms
-        if self.ledger.of(instance_id).moving or instance.executing:
+        if self.ledger.of(instance_id).moving:
             instance.still_ms = 0
             account.moving[instance_id] = None
             self.moving_accounts[account.id] = None
@@ -164,8 +164,6 @@ class SortedKeys:
         """Insert, or move what stands under the same id."""
         old = self._key_of.get(key[3])
         if old is not None:
-            if old == key:
-                return
             del self._sorted[bisect_left(self._sorted, old)]
         insort(self._sorted, key)
         self._key_of[key[3]] = key
@@ -218,9 +216,7 @@ class FairQueue:
 
     def settle(self, instance_id: str, now: int) -> None:
         """A job of this instance has left its line: clean the front and re-key."""
-        line = self._lines.get(instance_id)
-        if line is None:
-            return
+        line = self._lines[instance_id]
         while line and not self._queued(line[0].id):
             line.popleft()
         instance = self._books.instances[instance_id]

@@ -85,7 +85,7 @@ class Turn:
         self._mark(new)
         return new
 
-    def finish_job(self, job: Job, to: JobState, cause: str, **changes: Any) -> Job:
+    def finish_job(self, job: Job, to: JobState, cause: str, **changes: Any) -> None:
         """Move a job to a final state and forget it. Its group's own state is `settle_group`'s
         matter.
         """
@@ -104,7 +104,6 @@ class Turn:
         state.instances[job.instance].pending -= 1
         self._reserve(job, None)
         self._mark(new)
-        return new
 
     def _leave_queue(self, job: Job, machine: Machine) -> None:
         machine.queued_count -= 1
@@ -133,8 +132,6 @@ class Turn:
         self.dirty[job.backend] = None
         self.touched[job.instance] = None
         self.retimed[job.id] = None
-        if job.group is not None:
-            self.retimed[job.group] = None
 
     # -- the QPU
 
@@ -159,8 +156,9 @@ class Turn:
 
     def refund(self, job: Job) -> None:
         """A system error after the QPU: what was charged for the run is given back (U8)."""
-        if not job.quantum_ms or job.executing_at is None:
+        if not job.quantum_ms:
             return
+        assert job.executing_at is not None
         end = job.executing_at + job.quantum_ms
         charge = self._job_charge(job, end, False)
         if charge is None:
@@ -218,7 +216,7 @@ class Turn:
         assert job.executing_at is not None
         return max(0, self.now - job.executing_at - job.downtime_ms)
 
-    def take_out(self, job: Job, to: JobState, cause: str, code: int, reason: str) -> Job:
+    def take_out(self, job: Job, to: JobState, cause: str, code: int, reason: str) -> None:
         """End a live job in whatever stage it is, stopping its work (J18-J21, S27, S29)."""
         quantum_ms = job.quantum_ms
         if job.state is JobState.EXECUTING:
@@ -226,7 +224,7 @@ class Turn:
             self.abort_run(job, quantum_ms)
         elif job.running:
             self.out.append(Stop(job.id, job.attempt, job.backend, executing=False))
-        return self.finish_job(job, to, cause, code=code, reason=reason, quantum_ms=quantum_ms)
+        self.finish_job(job, to, cause, code=code, reason=reason, quantum_ms=quantum_ms)
 
     def change_job(self, job: Job, cause: str, **changes: Any) -> Job:
         """Change fields of a live job that stays in its state."""

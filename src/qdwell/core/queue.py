@@ -18,10 +18,11 @@ def fill(turn: Turn, machine: Machine) -> None:
     """Start all that may start on a machine now (C6 step 4)."""
     if machine.simulator:
         _fill_simulator(turn, machine)
-        return
-    release_lock(turn.state, machine)
-    while _grant_qpu(turn, machine) or _grant_lane(turn, machine):
-        pass
+    else:
+        release_lock(turn.state, machine)
+        _grant_qpu(turn, machine)  # once is enough: no lane grant makes a job READY
+        while _grant_lane(turn, machine):
+            pass
 
 
 def release_lock(state: State, machine: Machine) -> None:
@@ -67,18 +68,15 @@ def next_for_qpu(state: State, machine: Machine) -> Job | None:
     return min(ready, key=lambda job: (job.ready_at, job.created, job.seq), default=None)
 
 
-def _grant_qpu(turn: Turn, machine: Machine) -> bool:
-    if machine.lease is not None:
-        return False
-    job = next_for_qpu(turn.state, machine)
+def _grant_qpu(turn: Turn, machine: Machine) -> None:
+    job = next_for_qpu(turn.state, machine) if machine.lease is None else None
     if job is None:
-        return False
+        return
     machine.lease = Lease(job.id, job.attempt, turn.now)
     group = turn.state.group_of(job)
     if machine.lock_window and group is not None and not group.session:
         machine.lock = group.id
     turn.open_charge(_execute(turn, job, turn.now))
-    return True
 
 
 def _execute(turn: Turn, job: Job, at: int) -> Job:
@@ -122,14 +120,12 @@ def _reservation_held(turn: Turn, group_id: str) -> bool:
 
 
 def _start_or_reserve(turn: Turn, machine: Machine, job: Job | None) -> bool:
-    if job is None:
-        return False
-    group = turn.state.group_of(job)
+    group = turn.state.group_of(job) if job is not None else None
     if group is not None and group.session and machine.lanes_used:
         machine.reservation = group.id  # S19: from now on the machine drains
         turn.note(group.id, "machine reserved: waits until all lanes are empty")
-        return False
-    return _start(turn, job)
+        job = None
+    return job is not None and _start(turn, job)
 
 
 def _start(turn: Turn, job: Job) -> bool:

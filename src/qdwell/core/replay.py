@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from qdwell.core.decisions import AskDevice, Decision, Execute, Postprocess, Prepare, Stop
@@ -84,12 +84,14 @@ class Replay:
         """Take up what is already under way in the scheduler, as if it had begun by the plan."""
         for job in list(self.scheduler.state.jobs.values()):
             phases = self._phases(job)
-            if job.state is JobState.PREPARING and job.running_at is not None:
+            if job.state is JobState.PREPARING:
+                assert job.running_at is not None
                 self._end_stage(job.running_at + phases.prep_ms, JobPrepared(job.id, job.attempt))
-            elif job.state is JobState.EXECUTING and job.executing_at is not None:
-                at = job.executing_at + job.downtime_ms + phases.qpu_ms
-                self._end_stage(at, JobExecuted(job.id, job.attempt))
-            elif job.state is JobState.POSTPROCESSING and job.executed_at is not None:
+            elif job.state is JobState.EXECUTING:
+                assert job.executing_at is not None
+                self._end_stage(job.executing_at + phases.qpu_ms, JobExecuted(job.id, job.attempt))
+            elif job.state is JobState.POSTPROCESSING:
+                assert job.executed_at is not None
                 at = job.executed_at + phases.post_ms
                 self._end_stage(at, JobPostprocessed(job.id, job.attempt))
         for machine in self.scheduler.state.machines.values():
@@ -133,19 +135,21 @@ class Replay:
         events: list[Event] = []
         while self._due and self._due[0].at <= at:
             due = heapq.heappop(self._due)
-            if self._stale(due):
-                continue
-            events.append(due.event)
-            if due.job is not None:
-                del self._stage_end[due.job]
-            if isinstance(due.event, JobExecuted):
-                # A post-processing of no length ends in the same step of C6 in which it begins.
-                job = self.scheduler.state.jobs[due.event.job]
-                if self._phases(job).post_ms == 0:
-                    events.append(JobPostprocessed(job.id, job.attempt))
+            if not self._stale(due):
+                events += self._taken(due)
         for decision in self.scheduler.decide(events, at):
             self.trace.append((at, decision))
             self._act(decision, at)
+
+    def _taken(self, due: _Due) -> Iterator[Event]:
+        yield due.event
+        if due.job is not None:
+            del self._stage_end[due.job]
+        if isinstance(due.event, JobExecuted):
+            # A post-processing of no length ends in the same step of C6 in which it begins.
+            job = self.scheduler.state.jobs[due.event.job]
+            if self._phases(job).post_ms == 0:
+                yield JobPostprocessed(job.id, job.attempt)
 
     def _act(self, decision: Decision, at: int) -> None:
         match decision:
@@ -160,13 +164,13 @@ class Replay:
                     self._begin(decision, job, at)
             case AskDevice(job=job_id, attempt=attempt):
                 job = self.scheduler.state.jobs[job_id]
-                if not self._adopts:
+                if self._adopts:
+                    self._push(at, RunAdopted(job_id, attempt))
+                    began = at if job.executing_at is None else job.executing_at
+                    end = max(at, began + self._phases(job).qpu_ms)
+                    self._end_stage(end, JobExecuted(job_id, attempt))
+                else:
                     self._push(at, JobLost(job_id, attempt, repeatable=True))
-                    return
-                self._push(at, RunAdopted(job_id, attempt))
-                began = at if job.executing_at is None else job.executing_at
-                end = max(at, began + self._phases(job).qpu_ms)
-                self._end_stage(end, JobExecuted(job_id, attempt))
 
     def _begin(self, action: Prepare | Execute | Postprocess, job: Job, at: int) -> None:
         phases = self._phases(job)

@@ -31,7 +31,6 @@ def load(turn: Turn, snapshot: Snapshot) -> None:
     for instance in turn.state.instances:
         turn.state.books.touch(instance, turn.now)
         turn.touched[instance] = None
-    turn.dirty.update(dict.fromkeys(turn.state.machines))
 
 
 def _load_charge(state: State, charge: PutCharge) -> None:
@@ -86,7 +85,6 @@ def _load_job(turn: Turn, job: Job) -> None:
     state.jobs[job.id] = job
     instance = _instance(turn, job.instance)
     instance.pending += 1
-    turn.retimed[job.id] = None
     if job.state is JobState.QUEUED:
         turn.index_queued(job, machine)
         return
@@ -98,7 +96,8 @@ def _load_job(turn: Turn, job: Job) -> None:
     if state.reserves(job):
         if job.state in (JobState.PREPARING, JobState.READY):
             instance.reserved_ms += job.estimate_ms
-        elif job.state is JobState.EXECUTING and job.executing_at is not None:
+        elif job.state is JobState.EXECUTING:
+            assert job.executing_at is not None
             instance.executing[job.id] = (job.estimate_ms, job.executing_at)
 
 
@@ -144,10 +143,9 @@ def note_downtime(turn: Turn, group: Group, since: int, until: int) -> None:
 def wake(turn: Turn, asleep: dict[str, int], event: ServiceResumed) -> None:
     """Charge the windows that are still open again, and take up the work that was lost (J5)."""
     for group_id, since in asleep.items():
-        group = turn.state.groups.get(group_id)
-        if group is not None and group.live:
-            note_downtime(turn, group, since, turn.now)
-            turn.charge_window(turn.put_group(group, "service up", charging_since=turn.now))
+        group = turn.state.groups[group_id]
+        note_downtime(turn, group, since, turn.now)
+        turn.charge_window(turn.put_group(group, "service up", charging_since=turn.now))
     if not event.work_lost:
         return
     for machine in turn.state.machines.values():

@@ -20,7 +20,8 @@ then, if there is a snapshot, `ServiceResumed`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import inf
 from typing import cast, get_args
 
 from qdwell.core import resume
@@ -34,7 +35,7 @@ from qdwell.core.state import Settings, Snapshot, State
 from qdwell.core.timers import Timers, strike
 
 _REPORTS = get_args(Report)
-_LAST = 2**63  # sorts reports about unknown jobs behind all others
+_LAST = inf  # sorts reports about unknown jobs behind all others
 
 
 class Scheduler:
@@ -67,16 +68,16 @@ class Scheduler:
         for event in resumed:
             self._resume(event, now, out)
         while (at := self._timers.next()) is not None and at < now:
-            self._instant((), max(at, self._now), out)
-        self._instant(events, now, out, everywhere=bool(resumed))
+            self._instant((), max(at, self._now), (), out)
+        self._instant(events, now, self.state.machines if resumed else (), out)
         return out
 
     def _instant(
-        self, events: Sequence[Event], now: int, out: list[Decision], everywhere: bool = False
+        self, events: Sequence[Event], now: int, machines: Iterable[str], out: list[Decision]
     ) -> None:
+        """Settle one instant; `machines` are looked at even if nothing of them changes."""
         turn = self._begin(now)
-        if everywhere:
-            turn.dirty.update(dict.fromkeys(self.state.machines))
+        turn.dirty.update(dict.fromkeys(machines))
         reports = [event for event in events if isinstance(event, _REPORTS)]
         for each in sorted(reports, key=self._sequence):
             report(turn, each)
@@ -105,7 +106,7 @@ class Scheduler:
                 turn.out.append(record)
         out.extend(turn.out)
 
-    def _sequence(self, event: Report) -> int:
+    def _sequence(self, event: Report) -> float:
         job = self.state.jobs.get(event.job)
         return job.seq if job is not None else _LAST
 
@@ -124,7 +125,6 @@ class Scheduler:
             resume.oversleep(late, self._timers, at)
             self._end(late, out)
         turn = self._begin(down_since)
-        turn.dirty.update(dict.fromkeys(self.state.machines))
         asleep = resume.sleep(turn, turn.now)
         self._end(turn, out)
         while (at := self._timers.next()) is not None and at < now:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from enum import IntEnum
+from enum import IntEnum, auto
 
 from qdwell.core.group import Ending, Group, GroupState
 from qdwell.core.job import CODE_SESSION_CLOSED, Job, JobState
@@ -23,13 +23,13 @@ _USAGE_REASON = "The instance reached its usage limit before the job was on the 
 class Timer(IntEnum):
     """The kinds, in the order in which C6 applies those of one instant."""
 
-    JOB_LIMIT = 0  # J14, J15
-    MAX_TTL = 1  # S27
-    ACTIVE_TTL = 2  # S26
-    INTERACTIVE_TTL = 3  # S22, S23
-    UNUSED = 4  # S31
-    SPEND = 5  # I9
-    HOLD = 6  # Q12
+    JOB_LIMIT = auto()  # J14, J15
+    MAX_TTL = auto()  # S27
+    ACTIVE_TTL = auto()  # S26
+    INTERACTIVE_TTL = auto()  # S22, S23
+    UNUSED = auto()  # S31
+    SPEND = auto()  # I9
+    HOLD = auto()  # Q12
 
 
 OF_GROUPS = (Timer.MAX_TTL, Timer.ACTIVE_TTL, Timer.INTERACTIVE_TTL, Timer.UNUSED)
@@ -143,7 +143,6 @@ def strike(turn: Turn, timer: Timer, subject: str) -> None:
         _spent(turn, subject)
     elif timer is Timer.HOLD:
         turn.dirty.update(dict.fromkeys(state.machines))
-        turn.touched[subject] = None
     elif timer is Timer.MAX_TTL:
         _end_in_failure(turn, state.groups[subject], Ending.MAX_TTL, _MAX_TTL_REASON)
     elif timer is Timer.ACTIVE_TTL:

@@ -43,7 +43,7 @@ class InstanceUsage:
             used += max(0, end - max(start, edge))
         if self.inside and self.inside[0][0] < edge:
             # Asked between two turns: the edge has moved on since the ledger was last advanced.
-            used -= sum(min(end, edge) - start for start, end in self.inside if start < edge)
+            used -= sum(max(0, min(end, edge) - start) for start, end in self.inside)
         for start in self.open.values():
             used += max(0, now - max(start, edge))
         return used
@@ -147,15 +147,14 @@ class Ledger:
         shifts: list[tuple[int, int]] = []
         for start, end in [*usage.inside, *usage.leaving]:
             shifts.append((max(now, start + self.window_ms), -1))
-            shifts.append((end + self.window_ms, +1))
+            shifts.append((max(now, end + self.window_ms), +1))
         slope, at, used = len(usage.open), now, usage.at(now, self.window_ms)
         for when, change in sorted(shifts):
-            if when > at:
-                crossing = _first_below(at, used, slope, limit)
-                if crossing is not None and crossing <= when:
-                    return crossing
-                used += slope * (when - at)
-                at = when
+            crossing = _first_below(at, used, slope, limit)
+            if crossing is not None and crossing <= when:
+                return crossing
+            used += slope * (when - at)
+            at = when
             slope += change
         return None
 

@@ -47,14 +47,16 @@ class Mutant:
 
     module: str  #: e.g. "queue"
     line: int
+    inside: str  #: the function or class it is in, e.g. "Turn.note"; empty for the module itself
     fault: str
     place: Place
     changed: ast.AST
 
     @property
     def name(self) -> str:
-        """How survivors are listed."""
-        return f"{self.module}:{self.line}: {self.fault}"
+        """How survivors are listed: without the line, since lines move."""
+        place = f"{self.module}.{self.inside}" if self.inside else self.module
+        return f"{place}: {self.fault}"
 
     def source(self) -> str:
         """Return the module's source with the fault in it."""
@@ -77,10 +79,27 @@ def mutants(module: str) -> Iterator[Mutant]:
     tree = _tree(module)
     for place in _places(tree, ()):
         node = _at(tree, place)
+        line = getattr(node, "lineno", 0)
         for fault, changed in _changes(node):
-            words = ast.unparse(node).splitlines()[0][:70]
-            line = getattr(node, "lineno", 0)
-            yield Mutant(module, line, f"{fault} in `{words}`", place, changed)
+            story = f"{fault} in `{_words(tree, node, place)}`"
+            yield Mutant(module, line, _inside(tree, place), story, place, changed)
+
+
+def _words(tree: ast.AST, node: ast.AST, place: Place) -> str:
+    """The node as source; a mere number or truth with what it is part of."""
+    words = ast.unparse(node)
+    if isinstance(node, ast.Constant):
+        words += "` of `" + ast.unparse(_at(tree, place[:-1]))
+    return words.splitlines()[0][:90]
+
+
+def _inside(tree: ast.AST, place: Place) -> str:
+    names = []
+    for depth in range(1, len(place)):
+        node = _at(tree, place[:depth])
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.append(node.name)
+    return ".".join(names)
 
 
 def _places(node: ast.AST, place: Place) -> Iterator[Place]:

@@ -46,6 +46,7 @@ QUICK = (
     "test_keep_alive.py",
     "test_reasons.py",
     "test_shared_account.py",
+    "test_corners.py",
 )
 THOROUGH = ("test_machine.py", "test_exhaust.py::test_no_history_breaks_a_rule[idle windows end]")
 FIRST = {  # what tests a module most directly; for the others it is the timelines
@@ -101,7 +102,7 @@ def _child(mutant: Mutant | None, stage: str) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS_MOST[stage],) * 2)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MOST,) * 2)
     options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--no-header"]
-    shown = mutant or Mutant("", 0, "", (), ast.Pass())
+    shown = mutant or Mutant("", 0, "", "", (), ast.Pass())
     code = 70  # a mutant that breaks the test runner is noticed, too
     try:
         code = int(pytest.main([*options, "--rootdir", str(ROOT), *_tests(shown, stage)]))
@@ -144,7 +145,7 @@ def main() -> int:
     wanted: list[Mutant] = [each for module in given.modules for each in mutants(module)]
     if given.among is not None:
         listed = given.among.read_text(encoding="utf-8")
-        wanted = [each for each in wanted if f"{each.module}: {each.fault}\n" in listed]
+        wanted = [each for each in wanted if f"- {each.name}\n" in listed]
     if given.sample is not None:
         wanted = random.Random(given.seed).sample(wanted, given.sample)
     if not _run([None], "quick", 1):
@@ -157,7 +158,7 @@ def main() -> int:
         sys.stdout.flush()
     for mutant in alive:
         if mutant is not None:
-            sys.stdout.write(f"survivor {mutant.name}\n")
+            sys.stdout.write(f"survivor {mutant.name} (line {mutant.line})\n")
     killed = len(wanted) - len(alive)
     sys.stdout.write(f"killed {killed} of {len(wanted)}\n")
     return 0
