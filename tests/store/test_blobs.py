@@ -13,6 +13,7 @@ from qdwell.core.job import Job
 from qdwell.errors import StoreError, StoreUnavailable
 from qdwell.store import Extras, JobDetails, Store, accounts
 from qdwell.store.blobs import INLINE_BYTES_MAX, Blobs
+from qdwell.store.shelves import FolderShelf
 
 LARGE = b"x" * (INLINE_BYTES_MAX + 1)
 
@@ -20,7 +21,13 @@ LARGE = b"x" * (INLINE_BYTES_MAX + 1)
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     """Blobs without any database: nothing is ever in a row."""
-    return Blobs(tmp_path / "blobs", lambda name: None)
+    return Blobs(FolderShelf(tmp_path / "blobs"), lambda name: None)
+
+
+def file_of(blobs: Blobs, name: str) -> Path:
+    """The file of a large blob."""
+    assert isinstance(blobs.shelf, FolderShelf)
+    return blobs.shelf.path(name) / name
 
 
 def test_a_blob_is_named_by_its_content(blobs: Blobs) -> None:
@@ -36,14 +43,14 @@ def test_a_blob_is_named_by_its_content(blobs: Blobs) -> None:
 def test_only_a_large_blob_costs_a_file(blobs: Blobs, content: bytes, files: int) -> None:
     """A small one waits for its commit; a large one is durable at once."""
     name = blobs.stage(content)
-    assert len(blobs.files()) == files
+    assert len(blobs.shelf.keys()) == files
     assert blobs.has(str(name)) == bool(files)
 
 
 def test_equal_content_is_one_file(blobs: Blobs) -> None:
     """Also through the other door."""
     assert blobs.stage(LARGE) == blobs.put(LARGE)
-    assert len(blobs.files()) == 1
+    assert len(blobs.shelf.keys()) == 1
 
 
 def test_a_staged_hash_survives_a_copy(blobs: Blobs) -> None:
@@ -62,8 +69,8 @@ def test_an_unknown_blob_is_an_error_with_its_name(blobs: Blobs) -> None:
 def test_a_damaged_file_is_found_out(blobs: Blobs, tmp_path: Path) -> None:
     """A file is believed only if its content has its name."""
     name = str(blobs.put(LARGE))
-    blobs.path(name).write_bytes(LARGE[:-1])
-    fresh = Blobs(tmp_path / "blobs", lambda name: None)
+    file_of(blobs, name).write_bytes(LARGE[:-1])
+    fresh = Blobs(FolderShelf(tmp_path / "blobs"), lambda name: None)
     with pytest.raises(StoreError, match="damaged"):
         fresh.get(name)
 
@@ -71,10 +78,10 @@ def test_a_damaged_file_is_found_out(blobs: Blobs, tmp_path: Path) -> None:
 def test_a_forgotten_blob_is_gone_from_memory_too(blobs: Blobs) -> None:
     """J29: erased is erased."""
     name = str(blobs.put(LARGE))
-    blobs.forget([name])
+    blobs.forget({name: name})
     with pytest.raises(StoreError):
         blobs.get(name)
-    assert blobs.files() == []
+    assert blobs.shelf.keys() == []
 
 
 def test_memory_for_blobs_is_bounded(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +97,9 @@ def test_memory_for_blobs_is_bounded(blobs: Blobs, monkeypatch: pytest.MonkeyPat
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     """The message names the file."""
-    blobs = Blobs(tmp_path / "blobs", lambda name: None)
+    blobs = Blobs(FolderShelf(tmp_path / "blobs"), lambda name: None)
     name = hashlib.sha256(LARGE).hexdigest()
-    blobs.path(name).parent.write_text("a file where a folder must be")
+    file_of(blobs, name).parent.write_text("a file where a folder must be")
     with pytest.raises(StoreUnavailable, match=name):
         blobs.stage(LARGE)
 
@@ -100,10 +107,10 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
 def test_a_sweep_removes_what_no_row_refers_to(store: Store) -> None:
     """Submissions that were refused, and files half written when the power went."""
     name = str(store.blobs.stage(LARGE))
-    half = store.blobs.path(name).with_name(f".{name}.1.2")
+    half = file_of(store.blobs, name).with_name(f".{name}.1.2")
     half.write_bytes(b"half")
     assert store.sweep(0) == 2
-    assert store.blobs.files() == []
+    assert store.blobs.shelf.keys() == []
 
 
 def test_a_sweep_may_run_between_staging_and_commit(store: Store) -> None:
@@ -114,5 +121,5 @@ def test_a_sweep_may_run_between_staging_and_commit(store: Store) -> None:
     assert store.sweep(0) == 1
     store.commit([PutJob(job, None, "accepted", 0)], 0, Extras(details=(details,)))
     assert store.sweep(0) == 0
-    assert len(store.blobs.files()) == 1
+    assert len(store.blobs.shelf.keys()) == 1
     assert store.params(crn, "job") == LARGE

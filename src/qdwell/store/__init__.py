@@ -255,7 +255,9 @@ def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
         StoreUnavailable: the folder, the database, or the place of the blobs cannot be used.
     """
     from qdwell.store.migrations import bring_up_to_date
+    from qdwell.store.shelves import shelf_of
     from qdwell.store.sql import SqlStore
+    from qdwell.store.upkeep import join
 
     if not isinstance(place, Place):
         if "://" in str(place):
@@ -266,7 +268,10 @@ def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
         database = _database(place)
         try:
             bring_up_to_date(database, database.name, migrate=migrate)
-            return SqlStore(database, place.folder / "blobs")
+            store = SqlStore(database, shelf_of(place))
+            if place.database_url is not None or place.blobs is not None:
+                join(database, store.blobs)
+            return store
         except BaseException:
             database.close()
             raise

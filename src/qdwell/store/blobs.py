@@ -7,19 +7,25 @@ row refers to them. So a blob that a job refers to is durable, always.
 
 `stage` is the way in. What it returns is the hash, and carries the content to the commit. Nothing
 is kept here for a submission that is refused.
+
+A file is named by its hash and, where several servers share the place, by the epoch of the server
+that wrote it. A server that was paused, and wakes up after another one has taken over, may still
+remove what it has deleted in its time: it cannot meet what the new one has written since, even if
+the content is the same.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from qdwell.errors import StoreError, StoreUnavailable
-from qdwell.store.ids import new_id
+from qdwell.store.shelves import MARK, Shelf
+
+#: What the database knows of a blob: its content if it is small, else the key of its file.
+ReadRow = Callable[[str], tuple[bytes | None, str] | None]
 
 # Writing 64 kB with the commit takes about 0.05 ms more; a file of its own takes 0.4 ms.
 INLINE_BYTES_MAX = 65_536
@@ -46,16 +52,15 @@ class StagedHash(str):
 
 
 class Blobs:
-    """The blobs of one store. `read_row` finds the content of a small one, or None."""
+    """The blobs of one store: large ones on `shelf`, small ones where `read_row` finds them."""
 
-    def __init__(self, folder: Path, read_row: Callable[[str], bytes | None]) -> None:
-        self._folder = folder
+    def __init__(self, shelf: Shelf, read_row: ReadRow) -> None:
+        self.shelf = shelf
+        self.epoch: int | None = None  #: set while this process leads, see `postgres.py`
         self._read_row = read_row
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._cache_bytes = 0
         self._lock = threading.Lock()
-        self._mark = new_id()  # a process id could be that of an earlier server
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def stage(self, content: bytes) -> str:
         """Return the hash of `content`, ready to be referred to by the next commit.
@@ -90,72 +95,69 @@ class Blobs:
             if content is not None:
                 self._cache.move_to_end(name)
                 return content
-        content = self._read_row(name)
+        content, key = self._read_row(name) or (None, self.key(name))
         if content is None:
-            content = self._read_file(name)
+            content = self._read_file(name, key)
         self._remember(name, content)
         return content
 
     def has(self, name: str) -> bool:
         """Whether a blob of this name is durable here."""
-        return self.path(name).exists() or self._read_row(name) is not None
+        return self.file_size(name) is not None or self._read_row(name) is not None
+
+    def key(self, name: str) -> str:
+        """The key under which this process keeps the file of a large blob."""
+        return str(name) if self.epoch is None else f"{name}-{self.epoch}"
 
     def file_size(self, name: str) -> int | None:
-        """Bytes of the file of a large blob, or None if there is no file."""
-        try:
-            return self.path(name).stat().st_size
-        except FileNotFoundError:
-            return None
+        """Bytes of the file of a large blob that this process wrote, or None."""
+        return self.shelf.size(self.key(name))
 
-    def path(self, name: str) -> Path:
-        """Where the file of a large blob is, or would be."""
-        return self._folder / name[:2] / name
+    def write_file(self, name: str, content: bytes) -> str:
+        """Write the file of a blob, unless it is there; durable on return. Returns its key."""
+        key = self.key(name)
+        self.shelf.write(key, content)
+        return key
 
-    def write_file(self, name: str, content: bytes) -> None:
-        """Write and sync the file of a blob, unless it is there."""
-        path = self.path(name)
-        if path.exists():
-            return
-        try:
-            if not path.parent.exists():
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(self._folder)
-            # The thread is in the name: two may write the same content at once, and either may win.
-            temporary = path.with_name(f".{name}.{self._mark}.{threading.get_ident()}")
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            raise StoreUnavailable(f"blob file {path} cannot be written: {error}") from error
-
-    def forget(self, names: Iterable[str]) -> None:
-        """Drop blobs that no row refers to any more, from memory and from the folder."""
-        for name in names:
+    def forget(self, dropped: Mapping[str, str | None]) -> None:
+        """Drop blobs that no row refers to any more: each name with the key of its file."""
+        for name, key in dropped.items():
             with self._lock:
                 content = self._cache.pop(name, None)
                 self._cache_bytes -= len(content) if content is not None else 0
-            self.path(name).unlink(missing_ok=True)
+            if key is not None:
+                self.shelf.remove(key)
 
-    def files(self) -> list[str]:
-        """Names of all files, those too that an earlier process has left half written."""
-        return [path.name for path in self._folder.glob("*/*") if self._mark not in path.name]
+    def strays(self, keys: Iterable[str], kept: Container[str | None]) -> list[str]:
+        """Those of `keys` that are not `kept`, and that no later leader has written."""
+        return [key for key in keys if key not in kept and not self._later(key)]
 
-    def remove_stray(self, name: str) -> None:
-        """Remove a file of `files` by its name; one half written begins with a dot."""
-        (self._folder / name.lstrip(".")[:2] / name).unlink(missing_ok=True)
+    def _later(self, key: str) -> bool:
+        epoch = key.partition("-")[2]
+        return self.epoch is not None and epoch.isdecimal() and int(epoch) > self.epoch
 
-    def _read_file(self, name: str) -> bytes:
-        try:
-            content = self.path(name).read_bytes()
-        except FileNotFoundError:
-            raise StoreError(f"blob {name} is not in the store") from None
-        except OSError as error:
-            raise StoreUnavailable(f"blob {name} cannot be read: {error}") from error
+    def belong_to(self, mark: str, *, new: bool) -> None:
+        """Check that the shelf is the one of the database with this mark; mark it if it is new.
+
+        Raises:
+            StoreUnavailable: it is another database's, or nobody's.
+        """
+        found = self.shelf.read(MARK)
+        if found is None and new:
+            self.shelf.write(MARK, mark.encode())
+        elif found != mark.encode():
+            whose = "another database" if found else "no database"
+            raise StoreUnavailable(
+                f"the blobs in {self.shelf.name} belong to {whose}, not to this one: servers that "
+                "share a database need the same store.blobs"
+            )
+
+    def _read_file(self, name: str, key: str) -> bytes:
+        content = self.shelf.read(key)
+        if content is None:
+            raise StoreError(f"blob {key} is not in {self.shelf.name}")
         if hashlib.sha256(content).hexdigest() != name:
-            raise StoreError(f"blob {name} is damaged: restore {self.path(name)} from a backup")
+            raise StoreError(f"blob {key} in {self.shelf.name} is damaged: restore it")
         return content
 
     def _remember(self, name: str, content: bytes) -> None:
@@ -169,11 +171,3 @@ class Blobs:
             self._cache_bytes += len(content)
             while self._cache_bytes > _CACHE_BYTES_MAX:
                 self._cache_bytes -= len(self._cache.popitem(last=False)[1])
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -30,6 +30,7 @@ from qdwell.store.rows import (
 from qdwell.store.statements import Statement, Statements
 
 Put = TypeVar("Put")
+Dropped = dict[str, str | None]  # hashes of deleted blobs, with the keys of their files
 
 
 @dataclass(slots=True)
@@ -143,8 +144,8 @@ class Writer:
         self._do = statements
         self._blobs = blobs
 
-    def write(self, connection: Connection, batch: Batch, now: int, extras: Extras) -> set[str]:
-        """Write everything; return the hashes of blobs that were deleted.
+    def write(self, connection: Connection, batch: Batch, now: int, extras: Extras) -> Dropped:
+        """Write everything; return the blobs that were deleted.
 
         Raises:
             StaleWrite: a guard failed; the caller's transaction must be undone.
@@ -176,13 +177,13 @@ class Writer:
 
     def erase(
         self, connection: Connection, references: Iterable[tuple[str, str, int, str]]
-    ) -> set[str]:
+    ) -> Dropped:
         """Delete references (job, role, number, hash), and each blob that none is left of."""
-        dropped = set()
+        dropped: Dropped = {}
         for job, role, n, name in references:
             self._do.unrefer.run(connection, {"job": job, "role": role, "n": n})
-            if self._do.drop_blob.run(connection, {"hash": name}):
-                dropped.add(name)
+            for (key,) in self._do.drop_blob.fetch(connection, {"hash": name}):
+                dropped[name] = key
         return dropped
 
     def tag(self, connection: Connection, job_id: str, tags: Iterable[str]) -> None:
@@ -246,13 +247,15 @@ class Writer:
         if not isinstance(name, StagedHash):
             # A plain name refers to what is stored; only a file may still lack its row.
             size = self._blobs.file_size(name)
-            return [] if size is None else [{"hash": name, "size": size, "content": None}]
+            key = self._blobs.key(name)
+            row = {"hash": name, "size": size, "content": None, "file": key}
+            return [] if size is None else [row]
         content = name.content
         if len(content) <= INLINE_BYTES_MAX:
-            return [{"hash": str(name), "size": len(content), "content": content}]
+            return [{"hash": str(name), "size": len(content), "content": content, "file": None}]
         # There since it was staged, unless its last other user was deleted meanwhile.
-        self._blobs.write_file(name, content)
-        return [{"hash": str(name), "size": len(content), "content": None}]
+        key = self._blobs.write_file(name, content)
+        return [{"hash": str(name), "size": len(content), "content": None, "file": key}]
 
 
 def _tag_rows(job_id: str, tags: Iterable[str]) -> list[Values]:

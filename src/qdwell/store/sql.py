@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Dialect, Table, bindparam, delete, or_, select
+from sqlalchemy import Connection, Dialect, Table, bindparam, delete, func, or_, select
 
 from qdwell.core.decisions import Decision
 from qdwell.core.group import GroupState
 from qdwell.core.job import SERVER_WORDS
 from qdwell.core.state import Snapshot
 from qdwell.errors import JobNotFinal, UnknownJob
-from qdwell.store import reads
+from qdwell.store import reads, upkeep
 from qdwell.store.blobs import Blobs
 from qdwell.store.commit import Writer, gather
 from qdwell.store.reads import HotReads, JobFilter
@@ -29,6 +28,7 @@ from qdwell.store.rows import (
     select_groups,
     select_jobs,
 )
+from qdwell.store.shelves import Shelf
 from qdwell.store.statements import Cursors, Statement, Statements
 from qdwell.store.tables import (
     backends,
@@ -42,8 +42,6 @@ from qdwell.store.tables import (
     server,
 )
 from qdwell.store.workloads import WorkloadFilter, list_workloads
-
-INTERIM_KEPT_MS = 2 * 86_400_000  # J32
 
 
 class Database(Protocol):
@@ -92,13 +90,16 @@ class Database(Protocol):
 class SqlStore:
     """Implements `qdwell.store.Store`; what each method promises is said there."""
 
-    def __init__(self, database: Database, blob_folder: Path) -> None:
+    def __init__(self, database: Database, shelf: Shelf) -> None:
         self.database = database
         self._hot = HotReads(database)
         self._content = Statement(
-            select(blobs.c.content).where(blobs.c.hash == bindparam("hash")), database.dialect
+            select(blobs.c.content, func.coalesce(blobs.c.file, blobs.c.hash)).where(
+                blobs.c.hash == bindparam("hash")
+            ),
+            database.dialect,
         )
-        self.blobs = Blobs(blob_folder, self._read_blob_row)
+        self.blobs = Blobs(shelf, self._read_blob_row)
         self._statements = Statements(database)
         self._writer = Writer(self._statements, self.blobs)
 
@@ -151,25 +152,7 @@ class SqlStore:
 
     def sweep(self, now: int) -> int:
         """Remove what nobody can ask for any more. See `Store.sweep`."""
-        old = select(jobs.c.id).where(jobs.c.finished_at < now - INTERIM_KEPT_MS)
-        with self.database.writing() as connection:
-            connection.execute(
-                delete(job_blobs).where(job_blobs.c.role == "interim", job_blobs.c.job.in_(old))
-            )
-            unused = ~select(job_blobs.c.hash).where(job_blobs.c.hash == blobs.c.hash).exists()
-            dropped = set(connection.execute(select(blobs.c.hash).where(unused)).scalars())
-            connection.execute(delete(blobs).where(unused))
-            in_files = select(blobs.c.hash).where(blobs.c.content.is_(None))
-            kept = set(connection.execute(in_files).scalars())
-            strays = [name for name in self.blobs.files() if name not in kept]
-
-            def remove() -> None:
-                self.blobs.forget(dropped)
-                for name in strays:
-                    self.blobs.remove_stray(name)
-
-            self.database.after_commit(remove)
-        return len(dropped.union(strays))
+        return upkeep.sweep(self.database, self.blobs, now)
 
     def warm_up(self) -> None:
         """Make the first commits as quick as later ones. See `Store.warm_up`."""
@@ -373,7 +356,10 @@ class SqlStore:
         rows = self._hot.blob.fetch(connection, values)
         return (rows[0][0], bool(rows[0][1])) if rows else None
 
-    def _read_blob_row(self, name: str) -> bytes | None:
+    def _read_blob_row(self, name: str) -> tuple[bytes | None, str] | None:
         with self.database.glancing() as connection:
             rows = self._content.fetch(connection, {"hash": name})
-        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
+        if not rows:
+            return None
+        content, key = rows[0]
+        return None if content is None else bytes(content), str(key)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     Connection,
     Dialect,
     Table,
@@ -163,7 +164,7 @@ class Statements:
         self.add_log = self._made(self._add_log())
         self.add_blob = self._made(
             self._database.insert(blobs)
-            .values({key: _given(blobs, key) for key in ("hash", "size", "content")})
+            .values({key: _given(blobs, key) for key in ("hash", "size", "content", "file")})
             .on_conflict_do_nothing()
         )
         self.refer = self._made(self._refer())
@@ -320,10 +321,14 @@ def _unrefer() -> ClauseElement:
 
 
 def _drop_blob() -> ClauseElement:
-    """Delete a blob, if no job refers to it."""
-    return delete(blobs).where(
-        blobs.c.hash == bindparam("hash"), ~exists().where(job_blobs.c.hash == blobs.c.hash)
-    )
+    """Delete a blob, if no job refers to it; return the key of its file, NULL if it has none."""
+    unused = ~exists().where(job_blobs.c.hash == blobs.c.hash)
+    return delete(blobs).where(blobs.c.hash == bindparam("hash"), unused).returning(file_key())
+
+
+def file_key() -> ColumnElement[str | None]:
+    """The key of a blob's file; NULL of a small one, which has none."""
+    return case((blobs.c.content.is_(None), func.coalesce(blobs.c.file, blobs.c.hash)))
 
 
 def _mark_server() -> ClauseElement:

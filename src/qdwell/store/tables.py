@@ -304,6 +304,8 @@ blobs = Table(
     _number("size"),
     # NULL: the content is in a file of this name, synced before this row was written.
     Column("content", LargeBinary, nullable=True),
+    # The key of the file; NULL: the hash.
+    _maybe("file"),
     _check("hash_form", "length(hash) = 64"),
     _check("size_is_length", "content IS NULL OR length(content) = size"),
 )

@@ -15,6 +15,7 @@ from qdwell.store.sql import SqlStore
 from qdwell.store.tables import metadata
 
 OLDER = sorted(known_revisions() - {NEWEST})
+MADE_AT_ONCE = ("server", "leader", "pulse", "events")  # or not needed here
 ENGINE_OPTIONS = {"compare_type": True}
 
 
@@ -35,7 +36,7 @@ def downgraded(store: Store, revision: str) -> None:
         old = MetaData()
         old.reflect(connection)
         for table in metadata.sorted_tables:
-            if table.name in old.tables and table.name not in ("server", "events"):
+            if table.name in old.tables and table.name not in MADE_AT_ONCE:
                 into = old.tables[table.name]
                 for row in rows[table.name]:
                     values = {key: it for key, it in row.items() if key in into.c}

@@ -1,0 +1,151 @@
+"""Places of large blobs: a folder and a bucket do the same; and who owns what is in them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from qdwell.errors import StoreUnavailable
+from qdwell.store import Place, Store, open_store
+from qdwell.store.blobs import INLINE_BYTES_MAX, Blobs
+from qdwell.store.shelves import Shelf, shelf_of
+
+LARGE = b"x" * (INLINE_BYTES_MAX + 1)
+KEY = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Callable[[], dict[str, object]]]:
+    """An S3 server in this process, reached over HTTP; makes buckets, as settings name them."""
+    import boto3
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    options = {"endpoint": endpoint, "region": "us-east-1"}
+    keys = {"access_key_id": "key", "secret_access_key": "secret"}
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+    made = 0
+
+    def make() -> dict[str, object]:
+        nonlocal made
+        made += 1
+        client.create_bucket(Bucket=f"lab{made}")
+        return {"blobs": f"s3://lab{made}/blobs/here", "blob_options": options | keys}
+
+    yield make
+    client.close()
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place with nothing in it, whose blobs are elsewhere."""
+    if request.param == "bucket":
+        return Place(tmp_path / "data", **request.getfixturevalue("bucket")())
+    return Place(tmp_path / "data", blobs=str(tmp_path / "elsewhere"))
+
+
+@pytest.fixture
+def shelf(place: Place) -> Shelf:
+    return shelf_of(place)
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    opened = open_store(place)
+    yield opened
+    opened.close()
+
+
+def test_what_was_written_is_read_by_another(shelf: Shelf, place: Place) -> None:
+    """Once under each key; the first content stays."""
+    shelf.write(KEY, LARGE)
+    shelf.write(KEY, b"other")
+    again = shelf_of(place)
+    assert (again.read(KEY), again.size(KEY), again.keys()) == (LARGE, len(LARGE), [KEY])
+
+
+def test_what_is_not_there_is_none_and_may_be_removed(shelf: Shelf) -> None:
+    """Removal twice is no error: two servers may do it."""
+    assert (shelf.read(KEY), shelf.size(KEY), shelf.keys()) == (None, None, [])
+    shelf.write(KEY, b"")
+    shelf.remove(KEY)
+    shelf.remove(KEY)
+    assert shelf.keys() == []
+
+
+def test_many_may_write_one_blob_at_once(shelf: Shelf) -> None:
+    """Whoever wins: the content is whole."""
+    writers = [threading.Thread(target=shelf.write, args=(KEY, LARGE)) for _ in range(8)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join(60)
+    assert shelf.read(KEY) == LARGE
+    assert shelf.keys() == [KEY]
+
+
+def test_a_place_that_cannot_be_reached_is_unavailable(
+    tmp_path: Path, bucket: Callable[[], dict[str, object]]
+) -> None:
+    """A bucket that is not there, a server that does not answer, a folder that is a file."""
+    (tmp_path / "file").write_text("")
+    there = Place(tmp_path / "data", **bucket())  # type: ignore[arg-type]
+    places = [
+        replace(there, blobs="s3://nowhere"),
+        replace(there, blob_options={**there.blob_options, "endpoint": "http://127.0.0.1:1"}),
+        replace(there, blobs=str(tmp_path / "file" / "below")),
+    ]
+    for place in places:
+        with pytest.raises(StoreUnavailable, match=r"s3://|below"):
+            open_store(place)
+
+
+def test_an_unknown_option_is_named(tmp_path: Path) -> None:
+    """Not ignored."""
+    with pytest.raises(StoreUnavailable, match="colour"):
+        shelf_of(Place(tmp_path, blobs="s3://lab", blob_options={"colour": "red"}))
+
+
+# ---- whose they are -----------------------------------------------------------------------------
+
+
+def test_another_databases_blobs_are_refused(store: Store, place: Place, tmp_path: Path) -> None:
+    """Else each would sweep away what the other one needs."""
+    with pytest.raises(StoreUnavailable, match="belong to another database"):
+        open_store(replace(place, folder=tmp_path / "other"))
+
+
+def test_a_database_does_not_open_without_its_blobs(store: Store, place: Place) -> None:
+    """A second server that forgot to name the shared place is told so."""
+    store.close()
+    with pytest.raises(StoreUnavailable, match="belong to no database"):
+        open_store(replace(place, blobs=str(place.folder / "mine"), blob_options={}))
+    open_store(place).close()
+
+
+def test_a_deposed_leader_cannot_remove_what_its_successor_wrote(place: Place) -> None:
+    """It was paused after its commit, before it removed the file: the same content is back."""
+    old, new = (Blobs(shelf_of(place), lambda name: None) for _ in range(2))
+    old.epoch = 7
+    name = str(old.stage(LARGE))
+    gone = {name: old.key(name)}
+    new.epoch = 8
+    new.stage(LARGE)
+    old.forget(gone)
+    assert new.shelf.read(new.key(name)) == LARGE
+    assert old.strays(old.shelf.keys(), set()) == []
+    assert new.strays(new.shelf.keys(), set()) == [new.key(name)]
