@@ -11,6 +11,9 @@ import pytest
 import pgserver
 from qdwell.clock import ManualClock
 
+# As in our workers, and before Aer is loaded: its threads would spin while they wait for a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # A developer's own account must neither help a test nor be reached by one.
 _FOREIGN = (
     "QISKIT_IBM_",

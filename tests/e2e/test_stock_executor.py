@@ -92,3 +92,28 @@ def test_refusals_reach_the_user(service: QiskitRuntimeService) -> None:
     program.append_circuit_item(foreign)
     with pytest.raises(RuntimeJobFailureError, match="h on qubit 3"):
         Executor(backend).run(program).result()
+
+
+def test_the_noise_learners(service: QiskitRuntimeService) -> None:
+    """V2 and V3, and the newest one, which is an executor job analysed by the client."""
+    from qiskit.circuit import QuantumRegister
+    from qiskit_ibm_runtime.executor_noise_learner import NoiseLearnerV3 as NewestLearner
+    from qiskit_ibm_runtime.noise_learner import NoiseLearner
+    from qiskit_ibm_runtime.noise_learner_v3 import NoiseLearnerV3
+    from samplomatic import Twirl
+
+    backend = service.backend("fake_manila")
+    small = {"num_randomizations": 4, "shots_per_randomization": 64, "layer_pair_depths": [0, 2]}
+    circuit = QuantumCircuit(QuantumRegister(5, "q"))
+    circuit.cx(0, 1)
+    options = {**small, "twirling_strategy": "active"}
+    with pytest.warns(DeprecationWarning, match="NoiseLearner"):
+        learner = NoiseLearner(backend, options)
+    (layer,) = learner.run([circuit]).result()
+    assert layer.qubits == [0, 1]
+    boxed = QuantumCircuit(QuantumRegister(5, "q"))
+    with boxed.box([Twirl()]):
+        boxed.cx(0, 1)
+    for kind in (NoiseLearnerV3, NewestLearner):
+        result = kind(backend, small).run(boxed.data).result()
+        assert result.to_pauli_lindblad_maps()[0].num_qubits == 2

@@ -34,6 +34,7 @@ PRELOAD = (
     # Programs import these when the first job needs them, and a QPU should not wait for that.
     "qiskit_ibm_runtime.fake_provider.executor.broadcast_sample",
     "qiskit_ibm_runtime.quantum_program.params_converters",
+    "qiskit_noise_learning.protocols",
 )
 #: By kind of backend: what its executor imports when it is made.
 PRELOAD_BY_KIND = {

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Executions in one call of Aer: results come as one Python text per shot, about 60 bytes each.
 _CALL_EXECUTIONS_MAX = 1_000_000
+#: Circuits in one call of Aer: deep ones slow each other down when there are hundreds.
+_CALL_CIRCUITS_MAX = 64
 
 #: What Aer runs beside gates.
 _WITHOUT_GATE = frozenset({"barrier", "delay", "measure", "reset", "store"}) | CONTROL_FLOW_OP_NAMES
@@ -130,7 +132,7 @@ class AerExecutor(base.InProcess):
         """Run the batch; the outcome's times are those of the simulation."""
         start = self._clock.now()
         samples: list[Samples] = []
-        step = max(1, _CALL_EXECUTIONS_MAX // max(1, batch.shots))
+        step = max(1, min(_CALL_CIRCUITS_MAX, _CALL_EXECUTIONS_MAX // max(1, batch.shots)))
         for at in range(0, len(batch.circuits), step):
             samples += self._some(batch.part(at, min(at + step, len(batch.circuits))))
         return Outcome(samples, start, self._clock.now())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qdwell.errors import UnknownProgram
-from qdwell.programs import program_options, rules, v1_options
+from qdwell.programs import learning_options, program_options, rules, v1_options
 from qdwell.programs.rules import Check, Rules
 
 #: Shots of a PUB when nobody says (O31, L23).
@@ -206,5 +206,6 @@ _RULES: Mapping[str, Rules] = {
 #: Programs whose submissions are no PUBs.
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
     "executor": program_options.check_executor,
+    "noise-learner": learning_options.check_noise_learner,
     "calibrate": program_options.refuse_calibration,
 }

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from qdwell.clock import stopwatch_ns
 from qdwell.errors import BadInput, ProgramError
-from qdwell.programs import estimator, estimator_v1, executor, sampler, sampler_v1
+from qdwell.programs import estimator, estimator_v1, executor, noise_learner, sampler, sampler_v1
 from qdwell.programs.cache import Cache
 from qdwell.programs.options import check_submission
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
@@ -21,6 +21,7 @@ _PROGRAMS: dict[str, ModuleType] = {
     sampler_v1.ID: sampler_v1,
     estimator_v1.ID: estimator_v1,
     "executor": executor,
+    "noise-learner": noise_learner,
 }
 _VERSIONED = ("sampler", "estimator")
 

@@ -29,6 +29,7 @@ TAGS: Mapping[str, frozenset[str]] = {
     "sampler": frozenset({"QuantumCircuit", "ndarray", "BindingsArray", "complex"}),
     #: Its values are no tagged ones: see `tensors`.
     "executor": frozenset(),
+    "noise-learner": frozenset({"QuantumCircuit"}),
     "estimator": frozenset(
         {"QuantumCircuit", "ndarray", "BindingsArray", "ObservablesArray", "complex", "settings"}
     ),
