@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select, text
+from sqlalchemy import ColumnElement, func, or_, select
 
-from qdwell.core.job import JobState
+from qdwell.core.job import FINAL, JobState
 from qdwell.store import Store
 from qdwell.store.reads import tags_of
 from qdwell.store.records import JobRow
@@ -19,7 +19,6 @@ from qdwell.store.rows import job_row_of, select_job_rows
 from qdwell.store.tables import job_tags, jobs
 
 COUNT_MAX = 10_000
-_ENDED_BADLY = {JobState.CANCELLED, JobState.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,9 @@ class Wanted:
 
 
 def _in_states(states: Sequence[JobState]) -> list[ColumnElement[bool]]:
-    """The condition, and beside it the words of a partial index that has all of them."""
+    """The condition; for jobs that have not ended also the words of the index that has all those."""
     found: list[ColumnElement[bool]] = [jobs.c.state.in_([state.value for state in states])]
-    if set(states) <= _ENDED_BADLY:
-        found.append(text("jobs.state IN ('cancelled', 'failed')"))  # type: ignore[arg-type]
-    elif not any(state in _ENDED_BADLY or state is JobState.COMPLETED for state in states):
+    if FINAL.isdisjoint(states):
         found.append(jobs.c.finished_at.is_(None))
     return found
 
