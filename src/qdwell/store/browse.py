@@ -61,7 +61,7 @@ class Wanted:
 
 
 def _in_states(states: Sequence[JobState]) -> list[ColumnElement[bool]]:
-    """The condition; for jobs that have not ended also the words of the index that has all those."""
+    """The condition; of jobs that have not ended also the words of the index that has them all."""
     found: list[ColumnElement[bool]] = [jobs.c.state.in_([state.value for state in states])]
     if FINAL.isdisjoint(states):
         found.append(jobs.c.finished_at.is_(None))

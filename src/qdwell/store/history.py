@@ -94,25 +94,27 @@ def qpu_shares(
     the QPU does one at a time, so there are never more of those than steps.
     """
     width = max(1, -(-(end - start) // steps))
-    took = jobs.c.executed_at - jobs.c.executing_at
-    own = jobs.c.instance == instance
-    step = (jobs.c.executing_at - start) // literal(width)
-    inside = (jobs.c.backend == backend, jobs.c.finished_at > start, jobs.c.executing_at < end)
-    short = (
-        select(step, own, func.sum(took))
-        .where(*inside, jobs.c.executing_at >= start, took <= width)
-        .group_by(step, own)
-    )
-    long = select(jobs.c.executing_at, jobs.c.executed_at, own).where(
-        *inside, jobs.c.executed_at > start, took > width
+    begin, stop = jobs.c.executing_at, jobs.c.executed_at
+    # One pass: short runs are summed up by step, each other one is a group of its own, by its
+    # beginning below zero: one whole number is the cheapest thing to group by.
+    short = and_(begin >= start, stop - begin <= width)
+    key = case((short, (begin - start) // literal(width)), else_=-begin)
+    own = case((jobs.c.instance == instance, stop - begin), else_=0)
+    query = (
+        select(key, func.sum(own), func.sum(stop - begin), func.min(begin), func.max(stop))
+        .where(jobs.c.backend == backend, jobs.c.finished_at > start, begin < end, stop > start)
+        .group_by(key)
     )
     sums = [[0, 0] for _ in range(steps)]
     with store.database.reading() as connection:
-        for at, mine, ms in connection.execute(short):
-            sums[min(steps - 1, int(at))][0 if mine else 1] += int(ms)
-        for begin, stop, mine in connection.execute(long):
-            for at, ms in _split(max(begin, start), min(stop, end), start, width):
-                sums[min(steps - 1, at)][0 if mine else 1] += ms
+        rows = connection.execute(query).all()
+    for at, mine, ms, first, last in rows:
+        if at >= 0:
+            sums[min(steps - 1, int(at))][0] += int(mine)
+            sums[min(steps - 1, int(at))][1] += int(ms) - int(mine)
+            continue
+        for place, part in _split(max(first, start), min(last, end), start, width):
+            sums[min(steps - 1, place)][0 if mine else 1] += part
     return [Share(*each) for each in sums]
 
 
@@ -173,28 +175,24 @@ def usage_by_day(store: Store, instance: str, start: int, end: int) -> dict[tupl
 
     An open charge runs to `end`.
     """
-    until = case((charges.c.end.is_(None), end), else_=charges.c.end)
-    first, last = charges.c.start // literal(DAY_MS), (until - 1) // literal(DAY_MS)
-    inside = (
-        charges.c.instance == instance,
-        charges.c.charged,
-        charges.c.start < end,
-        until > start,
+    begin, until = charges.c.start, case((charges.c.end.is_(None), end), else_=charges.c.end)
+    # One pass: charges within a day are summed up, each other one is a group of its own.
+    within = and_(
+        begin // literal(DAY_MS) == (until - 1) // literal(DAY_MS), begin >= start, until <= end
     )
-    one_day = (first == last, charges.c.start >= start, until <= end)
-    whole = (
-        select(first, charges.c.kind, func.sum(until - charges.c.start))
-        .where(*inside, *one_day)
-        .group_by(first, charges.c.kind)
+    day = case((within, begin // literal(DAY_MS)), else_=None)
+    single = case((within, None), else_=charges.c.id)
+    query = (
+        select(day, charges.c.kind, func.sum(until - begin), func.min(begin), func.max(until))
+        .where(charges.c.instance == instance, charges.c.charged, begin < end, until > start)
+        .group_by(day, charges.c.kind, single)
     )
-    rest = select(charges.c.start, until, charges.c.kind).where(*inside, ~and_(*one_day))
     found: dict[tuple[int, Held], int] = {}
     with store.database.reading() as connection:
-        parts = [(int(day), kind, int(ms)) for day, kind, ms in connection.execute(whole)]
-        for begin, stop, kind in connection.execute(rest):
-            pieces = _split(max(begin, start), min(stop, end), 0, DAY_MS)
-            parts += [(day, kind, ms) for day, ms in pieces]
-    for day, kind, ms in parts:
-        key = (day * DAY_MS, Held(kind))
-        found[key] = found.get(key, 0) + ms
+        rows = connection.execute(query).all()
+    for at, kind, ms, first, last in rows:
+        pieces = [(int(at), int(ms))] if at is not None else None
+        for place, part in pieces or _split(max(first, start), min(last, end), 0, DAY_MS):
+            key = (place * DAY_MS, Held(kind))
+            found[key] = found.get(key, 0) + part
     return found
