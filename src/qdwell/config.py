@@ -17,6 +17,7 @@ from qdwell.errors import ConfigError
 from qdwell.settings import read, setting, to_toml
 
 BACKEND_KINDS = ("aer", "ideal", "fake", "qiskit", "scripted")
+LOG_FORMATS = ("text", "json")
 MODES = ("job", "batch", "session")
 SECONDS_MAX = 2**31 - 1  # L7: the wire's integers are 32 bits wide
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -41,6 +42,18 @@ class Server:
         "Longest hold of a status request that is about to change; 0 always answers at once.",
         least=0,
         most=2_000,
+    )
+    metrics: bool = setting(
+        True, "Whether `/metrics` answers: numbers of the whole server, without any user's name."
+    )
+    log_format: str = setting(
+        "text", "Log lines for people (text) or one JSON object each (json).", choices=LOG_FORMATS
+    )
+    log_jobs: bool = setting(
+        False, "Log every move of a job, session, or batch, with their ids in fields of their own."
+    )
+    traces_url: str | None = setting(
+        None, "OpenTelemetry collector (OTLP over HTTP) that gets one trace for each job that ends."
     )
 
 

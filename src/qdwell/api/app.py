@@ -24,6 +24,7 @@ from qdwell.api.discovery import Discovery
 from qdwell.api.docs import docs_page
 from qdwell.api.edge import HANDLERS, Edge, Hot, reply
 from qdwell.api.jobs import LIST_QUERY, Jobs
+from qdwell.api.metrics import Metrics
 from qdwell.api.parts import Parts
 from qdwell.api.push import Push
 from qdwell.api.sessions import SESSION_QUERY, Sessions
@@ -57,7 +58,7 @@ class Route:
     hot: bool = False  #: each step of a session asks it
 
 
-def routes(parts: Parts) -> list[Route]:
+def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     """All routes."""
     jobs, submission = Jobs(parts), Submission(parts)
     sessions, backends = Sessions(parts), Backends(parts)
@@ -104,6 +105,7 @@ def routes(parts: Parts) -> list[Route]:
           section=BESIDE),
         R("GET", "/catalog/{plan_id}", discovery.plan, m.CatalogEntry, section=BESIDE),
         R("GET", "/healthz", health(parts), m.Health, section=ADDED),
+        R("GET", "/metrics", metrics.answer, text, section=ADDED),
         R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
         R("PUT", f"{BASE}/admin/backends/{{name}}", admin.set_mode, m.Device,
           m.BackendModeRequest, section=ADDED),
@@ -124,12 +126,13 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
         exception_handlers=HANDLERS,
         redirect_slashes=False,
     )
-    table = routes(parts)
+    metrics = Metrics(parts)
+    table = routes(parts, metrics)
     for route in table:
         _add(app, route)
     hot = [Hot(it.method, tuple(it.path.split("/")), it.endpoint) for it in table if it.hot]
     app.add_api_route("/docs", docs_page(app), include_in_schema=False)
-    app.add_middleware(Edge, started_at=clock.now(), hot=hot)
+    app.add_middleware(Edge, started_at=clock.now(), hot=hot, told=metrics.request)
     app.state.parts = parts
     return app
 

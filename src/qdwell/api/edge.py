@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qdwell.clock import stopwatch_ns
 from qdwell.errors import (
     Internal,
     MethodNotAllowed,
@@ -36,6 +37,7 @@ from qdwell.errors import (
 
 EXPERIMENTAL = "/experimental"
 _TRACE = "qdwell.trace"
+CODE = "qdwell.code"  # where the code of an error answer is kept for the metrics
 
 log = structlog.get_logger("qdwell.api")
 
@@ -65,6 +67,7 @@ def not_found(message: str, solution: str) -> RequestError:
 
 
 Endpoint = Callable[..., Awaitable[Response]]
+Told = Callable[[int, int | str | None, int], None]  #: status, code if it is an error, nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,11 @@ class Hot:
 class Edge:
     """The ASGI application around all routes."""
 
-    def __init__(self, app: ASGIApp, started_at: int, hot: Sequence[Hot] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, started_at: int, hot: Sequence[Hot] = (), told: Told | None = None
+    ) -> None:
         self.app = app
+        self._told = told
         self._hot = hot
         self._traces = (f"{started_at:x}-{n:x}" for n in itertools.count(1))
 
@@ -111,11 +117,12 @@ class Edge:
             scope["raw_path"] = scope["path"].encode()
         header = (b"uber-trace-id", trace.encode())
         begun = False
+        status, began = 500, stopwatch_ns()
 
         async def traced(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, status
             if message["type"] == "http.response.start":
-                begun = True
+                begun, status = True, message["status"]
                 message["headers"] = [*message["headers"], header]
             await send(message)
 
@@ -125,7 +132,12 @@ class Edge:
             log.exception("request failed", trace=trace, path=scope["path"])
             if begun:
                 raise
-            await error_response(trace, unexpected(error, trace))(scope, receive, traced)
+            answer = unexpected(error, trace)
+            scope[CODE] = answer.code
+            await error_response(trace, answer)(scope, receive, traced)
+        finally:
+            if self._told is not None:
+                self._told(status, scope.get(CODE), stopwatch_ns() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         segments = scope["path"].split("/")
@@ -184,6 +196,7 @@ async def on_request_error(request: Request, error: Exception) -> Response:
         error = unexpected(error, trace)
     if error.status >= 500:
         log.error("server error", trace=trace, path=request.url.path, message=error.message)
+    request.scope[CODE] = error.code
     return error_response(trace, error)
 
 
@@ -199,6 +212,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     else:
         answer = RequestError(str(getattr(error, "detail", error)))
         answer.status = status
+    request.scope[CODE] = answer.code
     return error_response(request.scope[_TRACE], answer)
 
 

@@ -22,6 +22,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from qdwell.api import observe
 from qdwell.api.app import build
 from qdwell.clock import SystemClock
 from qdwell.config import Config
@@ -74,24 +75,29 @@ def serve(
         OSError: the address cannot be bound.
         StoreError: the database cannot be used, or another server has this folder.
     """
-    _log_to_stderr()
+    _log_to_stderr(as_json=config.server.log_format == "json")
     nothing: Callable[[Any], None] = lambda _: None  # noqa: E731
     uvloop.run(_serve(config, Path(data_dir), on_ready or nothing, extend or nothing))
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(*, as_json: bool) -> None:
     """Write the log beside what the command prints for users and scripts.
 
     Tracebacks are plain: the default shows the values of variables, and so would show tokens.
     """
+    shown: list[Any] = [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    ]
+    if as_json:
+        shown = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
+            *shown,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -130,6 +136,7 @@ async def _serve(
     ):
         store.warm_up()
         engine = Engine(config, store, clock)
+        end_traces = _observe(config, engine)
         await engine.start()
         try:
             app = build(config, store, engine, clock)
@@ -154,6 +161,18 @@ async def _serve(
             await _run(server, engine, app.state.parts.closing, listener, on_ready)
         finally:
             await engine.stop(GRACE_MS)
+            await asyncio.to_thread(end_traces)
+
+
+def _observe(config: Config, engine: Engine) -> Callable[[], None]:
+    """Have jobs logged and traced as the config says; return what sends the last traces."""
+    if config.server.log_jobs:
+        engine.watch(observe.log_change)
+    if config.server.traces_url is None:
+        return lambda: None
+    tracer, end = observe.tracer_to(config.server.traces_url)
+    engine.watch(observe.trace_jobs(tracer))
+    return end
 
 
 async def _ready(engine: Engine, serving: asyncio.Future[None]) -> None:

@@ -16,7 +16,8 @@ from qdwell.core.job import Job
 from qdwell.core.state import Machine
 from qdwell.engine.actions import Actions
 from qdwell.engine.loop import Loop
-from qdwell.engine.memory import Change, Memory
+from qdwell.engine.memory import Change, Memory, Watcher
+from qdwell.engine.meter import Meter
 from qdwell.engine.pools import LocalPool
 from qdwell.engine.requests import BackendView, MachineNow
 from qdwell.engine.stations import Station
@@ -103,6 +104,15 @@ class Answers:
     def changes(self) -> AsyncIterator[Change]:
         """Every stored change of a job or group from now on."""
         return self._memory.changes()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call `watcher` at every stored change of a job or group; it must be quick, and quiet."""
+        self._memory.watch(watcher)
+
+    @property
+    def meter(self) -> Meter:
+        """What the loop has done since the start."""
+        return self._loop.meter
 
     def worker_pids(self, name: str | None = None) -> list[int]:
         """Process ids of a backend's workers, or of the classical ones."""

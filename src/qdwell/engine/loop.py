@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from qdwell.clock import Clock
+from qdwell.clock import Clock, stopwatch_ns
 from qdwell.core.decisions import Action, Decision, Execute, Postprocess, Prepare, PutJob, Refuse
 from qdwell.core.events import Event, RunStopped, ServiceResumed, SubmitJob
 from qdwell.core.job import JobState
@@ -30,6 +30,7 @@ from qdwell.engine.actions import ACTIONS, Actions
 from qdwell.engine.inbox import Inbox, Item, retried, subject_of
 from qdwell.engine.inputs import InputShelf
 from qdwell.engine.memory import Memory
+from qdwell.engine.meter import Meter
 from qdwell.engine.runs import Findings
 from qdwell.engine.writing import wanted, write
 from qdwell.errors import QdwellError, StoreError
@@ -78,6 +79,7 @@ class Loop:
         self.shelf: InputShelf | None = None
         self.next_seq = 1
         self.turns = 0
+        self.meter = Meter()
         self.turned = asyncio.Event()  #: set after every turn
 
     # ---- start, run, stop -----------------------------------------------------------------------
@@ -220,7 +222,9 @@ class Loop:
         accepted = [item for item in items if item not in refused]
         kept = wanted(decisions, found, self._memory.jobs)
         self._written_at = self._now
+        began = stopwatch_ns()
         await self._in_thread(write, self._store, decisions, self._now, kept, accepted)
+        self.meter.committed(len(decisions), stopwatch_ns() - began)
 
     def _published(self, decisions: Sequence[Decision], accepted: Sequence[Item]) -> None:
         """It is on disk: show it, act on it."""
@@ -249,6 +253,7 @@ class Loop:
 
     async def _recover(self, error: Exception, items: list[Item]) -> None:
         """Tell who waits, load memory again, and decide again what is still true."""
+        self.meter.failed_turns += 1
         log.error("turn not stored", error=f"{type(error).__name__}: {error}", items=len(items))
         self._reject(items, error)
         still_true = [it for it in items if it.answer is None and (it.event or it.findings)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ class InterimStored:
 
 
 Change = PutJob | PutGroup | InterimStored
+Watcher = Callable[[PutJob | PutGroup], None]
 _CHANGES_WAITING_MOST = 1_000  # of one reader; a slower one is cut off and must read anew
 
 
@@ -40,6 +41,7 @@ class Memory:
         self.pending: Counter[str] = Counter()  #: Queued and RUNNING jobs by instance
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._readers: set[asyncio.Queue[Change | None]] = set()
+        self._watching: list[Watcher] = []
 
     def load(self, jobs: Iterable[Job], groups: Iterable[Group]) -> None:
         """Start from what the store has."""
@@ -61,8 +63,14 @@ class Memory:
                     self.groups[decision.group.id] = decision.group
             else:
                 continue
+            for watcher in self._watching:
+                watcher(decision)
             for reader in list(self._readers):
                 self._tell(reader, decision)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call `watcher` at every change, at once: it must be quick, and must not raise."""
+        self._watching.append(watcher)
 
     def publish_interim(self, interim: Iterable[tuple[str, int, bytes]]) -> None:
         """Interim results are on disk. Those of a job that has ended are told by its end."""
