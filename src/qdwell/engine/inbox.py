@@ -88,7 +88,7 @@ class Inbox:
 
     def flush(self) -> None:
         """What is deferred makes a turn now."""
-        self._timer = None
+        self._end_timer()
         if self._deferred:
             self.wake.set()
 
@@ -105,11 +105,17 @@ class Inbox:
         else:
             taken, self._items = waiting, []
         self._deferred = []
+        self._end_timer()
         if self._items:
             self.wake.set()
         else:
             self.wake.clear()
         return taken
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # or it would strike in the middle of a later job
+            self._timer = None
 
     def take_requests(self) -> list[Item]:
         """Only those whose answer somebody waits for."""
