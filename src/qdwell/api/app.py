@@ -23,8 +23,10 @@ from qdwell.api.backends import Backends
 from qdwell.api.discovery import Discovery
 from qdwell.api.docs import docs_page
 from qdwell.api.edge import HANDLERS, Edge, Hot, reply
+from qdwell.api.feed import Feed
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.metrics import Metrics
+from qdwell.api.outcomes import Outcomes
 from qdwell.api.parts import Parts
 from qdwell.api.push import Push
 from qdwell.api.sessions import SESSION_QUERY, Sessions
@@ -60,10 +62,12 @@ class Route:
 
 def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     """All routes."""
-    jobs, submission = Jobs(parts), Submission(parts)
+    feed = Feed(parts.engine, parts.closing, parts.clock.now())
+    outcomes = Outcomes(parts, feed)
+    jobs, submission = Jobs(parts), Submission(parts, outcomes)
     sessions, backends = Sessions(parts), Backends(parts)
     usage, discovery, admin = UsageRoutes(parts), Discovery(parts), Admin(parts)
-    push = Push(parts)
+    push = Push(parts, feed, outcomes)
     job, session, backend = f"{BASE}/jobs", f"{BASE}/sessions", f"{BASE}/backends"
     one, machine = f"{job}/{{job_id}}", f"{backend}/{{name}}"
     which = ("calibration_id",)

@@ -45,14 +45,17 @@ class Feed:
 
     async def start(self) -> None:
         """Begin to listen, if we do not yet."""
+        self._watch_end()
         if self._reading is None or self._reading.done():
             if self._reading is not None:
                 self._epoch += 1  # we were cut off: what was missed cannot be told
                 self._kept.clear()
             self._reading = asyncio.create_task(self._read(), name="feed")
-            if self._ending is None:
-                self._ending = asyncio.create_task(self._end(), name="feed's end")
             await asyncio.sleep(0)  # the task has its place among the readers after one turn
+
+    def _watch_end(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(), name="feed's end")
 
     async def _end(self) -> None:
         await self._closing.wait()
@@ -70,8 +73,6 @@ class Feed:
         self._last += 1
         self._kept.append((self._last, instance, entry))
         self._wake(instance)
-        if isinstance(change, PutJob) and change.job.final:
-            self._wake(change.job.id)
 
     def _wake(self, key: str) -> None:
         for waiter in self._waiting.pop(key, ()):
@@ -127,20 +128,23 @@ class Feed:
 
     async def wait_change(self, instance: str, ms: int) -> None:
         """Return at the next change of the instance, after `ms`, or when the server stops."""
-        await self._wait(instance, ms)
+        await self._wait(instance, ms, asyncio.get_running_loop().create_future())
 
     async def wait_final(self, job_id: str, ms: int) -> None:
         """Return when a live job is stored as final, after `ms`, or when the server stops."""
-        await self.start()
-        if self._engine.live_job(job_id) is not None:
-            await self._wait(job_id, ms)
+        waiter = self._engine.final(job_id)
+        if waiter is not None:
+            try:
+                await self._wait(job_id, ms, waiter)
+            finally:
+                self._engine.forget_final(job_id, waiter)
 
-    async def _wait(self, key: str, ms: int) -> None:
+    async def _wait(self, key: str, ms: int, waiter: asyncio.Future[None]) -> None:
         # One future and one timer: this is on the way of every small job.
+        self._watch_end()
         if self._closing.is_set():
             return
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(key, set()).add(waiter)
         late = loop.call_later(ms / 1000, _set, waiter)
         try:

@@ -8,9 +8,7 @@ stream of server-sent events if that is what the client accepts.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -18,56 +16,35 @@ from starlette.responses import Response, StreamingResponse
 
 from qdwell.api.auth import Caller
 from qdwell.api.body import Query
-from qdwell.api.documents import job_document
 from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.feed import Feed
+from qdwell.api.outcomes import HELD_MS_MAX, Outcomes
 from qdwell.api.parts import Parts
-from qdwell.core.job import JobState
-from qdwell.errors import StoreError, UnknownJob
-from qdwell.store import JobRow
 
-HELD_MS_MAX = 60_000
 STREAM_PULSE_MS = 15_000  # a comment keeps proxies from closing a quiet stream
 
 
 class Push:
     """Held requests."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, feed: Feed, outcomes: Outcomes) -> None:
         self._parts = parts
-        self._feed = Feed(parts.engine, parts.closing, parts.clock.now())
+        self._feed = feed
+        self._outcomes = outcomes
 
     async def outcome(self, request: Request, job_id: str) -> Response:
         """Show a job, and its result if it has completed; held until then, or for `wait_ms`."""
-        parts = self._parts
-        caller = await parts.caller(request)
+        caller = await self._parts.caller(request)
         query = Query(request, ("wait_ms", "result"))
         held = query.page("wait_ms", 0, HELD_MS_MAX, least=0)
-        crn = caller.instance.crn
-        job = parts.engine.live_job(job_id)
-        if held and job is not None and job.instance == crn:
-            await self._feed.wait_final(job_id, held)
-        row = parts.store.job(crn, job_id)
-        if row is None:
-            raise UnknownJob(job_id)
-        answer: dict[str, Any] = {"job": job_document(row, with_codes=True, params=None)}
-        if row.job.state is JobState.COMPLETED and query.flag("result") is not False:
-            if row.details.private and await request.is_disconnected():
-                return Response(status_code=499)  # it can be read once, and nobody is there
-            result = await self._result(crn, row)
-            answer["result"] = None if result is None else orjson.Fragment(result)
-        return JsonBytes(orjson.dumps(answer))
-
-    async def _result(self, crn: str, row: JobRow) -> bytes | None:
-        store = self._parts.store
-        if row.details.private:  # reading erases, which is a write
-            return await asyncio.to_thread(store.read_result, crn, row.job.id)
-        if row.result is None:
-            return None
-        try:
-            return store.blobs.get(row.result)
-        except StoreError:  # the job was deleted while we looked
-            return store.read_result(crn, row.job.id)
+        told = await self._outcomes.tell(
+            request,
+            caller.instance.crn,
+            job_id,
+            held,
+            with_result=query.flag("result") is not False,
+        )
+        return Response(status_code=499) if told is None else JsonBytes(told)
 
     async def events(self, request: Request) -> Response:
         """What has changed since the cursor `after`, held until something has, or for `wait_ms`.

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from functools import partial
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +23,7 @@ from qdwell.api.backends import refuse_calibration
 from qdwell.api.body import check, dump_json, in_proportion, parse_json, read_body
 from qdwell.api.circuits import Circuits
 from qdwell.api.edge import reply
+from qdwell.api.outcomes import Outcomes, TwoLines, wanted_wait_ms
 from qdwell.api.parts import Parts
 from qdwell.api.repeats import job_id_of
 from qdwell.config import Plan
@@ -53,13 +56,14 @@ PUBS_LOOKED_AT = 10_000
 class Submission:
     """Takes jobs in."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, outcomes: Outcomes) -> None:
         self._parts = parts
+        self._outcomes = outcomes
         self._rate = Rate()
         self._circuits = Circuits()
 
     async def create(self, request: Request) -> Response:
-        """Accept a job."""
+        """Accept a job. With `Prefer: wait=N` its outcome follows in a second line."""
         parts = self._parts
         caller = await parts.caller(request)
         plan = parts.plan(caller)
@@ -114,7 +118,10 @@ class Submission:
         if job_id is not None:  # a client of our own: the stock one names no circuits
             self._circuits.keep(crn, asked.params)
             answer["circuits_kept"] = True
-        return reply(answer)
+        held = wanted_wait_ms(headers.get("prefer"))
+        if not held:
+            return reply(answer)
+        return TwoLines(orjson.dumps(answer), partial(self._outcomes.push, crn, job.id, held))
 
     def _done(self, crn: str, job_id: str) -> Response | None:
         """The answer to a submission that was accepted before, and is sent again."""

@@ -22,6 +22,7 @@ from qdwell.client.transport import Request
 
 if TYPE_CHECKING:
     from qdwell.client.link import Link
+    from qdwell.client.tail import Tail
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class Hold:
 
     jobs: tuple[str, ...]
     ms: int
+    tail: Tail | None = None  #: where the outcome of the one job may come by itself
 
 
 Step = Request | Hold
@@ -48,7 +50,7 @@ def run(operation: Operation[T], link: Link) -> T:
         step = next(operation)
         while True:
             try:
-                answer = link.send(step) if isinstance(step, Request) else link.hold(step)
+                answer = link.ask(step) if isinstance(step, Request) else link.hold(step)
             except IBMError as error:
                 step = operation.throw(error)
             else:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qdwell.client.backend import Backend
     from qdwell.client.driving import Operation
     from qdwell.client.service import QiskitRuntimeService
+    from qdwell.client.tail import Tail
 
 Decoder = Callable[[Any], Any]
 Callback = Callable[[str, Any], None]
@@ -47,6 +48,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         document: what the server said of it, if it has.
         decoder: makes the result of the decoded JSON.
         callback: called with the job's id and each interim result, then the final one (R5).
+        tail: where its outcome may come by itself.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         program_id: str = "",
         tags: Sequence[str] = (),
         callback: Callback | None = None,
+        tail: Tail | None = None,
     ) -> None:
         super().__init__(job_id)
+        self._tail = tail
         self._service = service
         self._link = service.link
         self._backend_name = backend
@@ -206,7 +210,8 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
                         f"Job {self.job_id()} has not ended within {timeout} s; it goes on. "
                         "Wait again, or cancel it."
                     )
-                held = yield driving.Hold((self.job_id(),), max(1, min(rest, HELD_MS)))
+                tail, self._tail = self._tail, None
+                held = yield driving.Hold((self.job_id(),), max(1, min(rest, HELD_MS)), tail)
                 if isinstance(held, Mapping):
                     self._learn_outcome(held)
                     continue

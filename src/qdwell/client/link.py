@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from qdwell.client.driving import Hold
 from qdwell.client.errors import RequestsApiError
-from qdwell.client.transport import Request, Response, Sends, path_of
+from qdwell.client.tail import Tail
+from qdwell.client.transport import Request, Response, Sends, loads, path_of
 from qdwell.client.watching import Watcher
+from qdwell.clock import stopwatch_ns
 
 HELD_MS = 20_000  # of one request; then it is asked anew
 MARGIN_S = 30.0
 LONE_HOLDS = 4  # waiting callers with a request of their own; further ones share the watcher's
+
+
+class _Habits(threading.local):
+    """What one thread has done last."""
+
+    asked = 0  #: requests so far
+    submitted = -1  #: number of the last one that was a submission
+    waits = False  #: it waits right after submitting
+    tail: weakref.ref[Tail] | None = None  #: of the last submission
 
 
 class Link:
@@ -28,6 +41,7 @@ class Link:
         self.watcher = Watcher(transport)
         self._helper: ThreadPoolExecutor | None = None
         self._callbacks: ThreadPoolExecutor | None = None
+        self._mine = _Habits()
         self._lone = threading.BoundedSemaphore(LONE_HOLDS)
         self._lock = threading.Lock()
         self._has_outcomes = True
@@ -50,10 +64,44 @@ class Link:
 
     def send(self, request: Request) -> Response:
         """Send a request in this thread."""
-        return self.transport.send(request)
+        return self.transport.send(replace(request, tail_s=0) if request.tail_s else request)
+
+    def ask(self, request: Request) -> Response:
+        """The same for a caller that blocks. If it waits right after each submission, the outcome
+        is asked for with the submission itself.
+
+        One who submits again without having waited does not get the next outcome so, because it
+        would keep a connection busy for each job.
+        """
+        mine = self._mine
+        mine.asked += 1
+        if not request.tail_s:
+            return self.transport.send(request)
+        old = mine.tail() if mine.tail is not None else None
+        if old is not None and not old.over:
+            old.drop()
+            mine.waits = False
+        response = self.transport.send(request) if mine.waits else self.send(request)
+        mine.tail = None if response.tail is None else weakref.ref(response.tail)
+        mine.submitted = mine.asked
+        return response
 
     def hold(self, hold: Hold) -> Any:
-        """Wait in this thread: with a request of our own if few do so, else with the watcher."""
+        """Wait in this thread: on the answer of the submission, or with a request of our own if few
+        do so, else with the watcher.
+        """
+        mine = self._mine
+        mine.waits = mine.submitted == mine.asked
+        mine.asked += 1
+        if hold.tail is not None:
+            began = stopwatch_ns()
+            line = hold.tail.line(hold.ms / 1000)
+            if line is not None:
+                return loads(line)
+            left = hold.ms - (stopwatch_ns() - began) // 1_000_000
+            if left <= 0:
+                return frozenset()
+            hold = replace(hold, ms=left)
         if len(hold.jobs) == 1 and self._has_outcomes and self._lone.acquire(blocking=False):
             try:
                 return outcome_of(self.transport.send(outcome_request(hold.jobs[0], hold.ms)))

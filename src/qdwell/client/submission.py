@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qdwell.client.service import QiskitRuntimeService
 
 READ_S = 300.0  # large bodies on slow lines
+TAIL_S = 20  # how long the outcome may follow on the answer; then it is asked for
 SENT_MAX = 4_096  # circuits remembered as sent
 UNKNOWN_CIRCUIT = "unknown_circuit"  # the code of the answer that asks for the whole
 
@@ -101,12 +102,15 @@ def submit(service: QiskitRuntimeService, new: Submission) -> Operation[RuntimeJ
         program_id=new.program_id,
         tags=new.extra.get("tags") or (),
         callback=new.callback,
+        tail=response.tail,
     )
 
 
 def _request(body: bytes, key: str) -> Request:
     headers = (("Idempotency-Key", key),)
-    return Request("POST", "/jobs", body, headers=headers, read_s=READ_S, repeat=True)
+    return Request(
+        "POST", "/jobs", body, headers=headers, read_s=READ_S, repeat=True, tail_s=TAIL_S
+    )
 
 
 def _encoded(new: Submission, sent: Sent) -> tuple[bytes, Sequence[str]]:

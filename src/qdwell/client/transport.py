@@ -33,6 +33,7 @@ from qdwell.client.errors import (
     RequestsApiError,
     ServerUnreachable,
 )
+from qdwell.client.tail import Tail, first_line
 from qdwell.clock import stopwatch_ns
 
 API_VERSION = "2026-04-15"  # the newest dialect: objects for devices, all fields of metrics
@@ -56,6 +57,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     read_s: float = READ_S  #: how long to wait for the answer; held requests say more
     repeat: bool | None = None  #: may be sent twice; None: if its method only reads or replaces
+    tail_s: int = 0  #: of a submission: the outcome may follow within so long, see `Tail`
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    tail: Tail | None = None  #: what may follow, if it was asked for
 
     def json(self) -> Any:
         """The value of the body, None if it is empty."""
@@ -139,6 +142,7 @@ class Transport:
         self._idle: list[http.client.HTTPConnection] = []
         # A user who closes nothing, or whose program ends, leaves no open socket behind.
         weakref.finalize(self, _close_all, self._idle)
+        self._tails: weakref.WeakSet[Tail] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._token_lock = threading.Lock()
         self._token = _Token()
@@ -160,6 +164,9 @@ class Transport:
         self._closed.set()
         with self._lock:
             _close_all(self._idle)
+            tails = list(self._tails)
+        for tail in tails:
+            tail.drop()
 
     def _headers(self, request: Request, token: str) -> dict[str, str]:
         headers = {
@@ -171,6 +178,8 @@ class Transport:
             headers["Service-CRN"] = self.instance
         if request.body is not None:
             headers["Content-Type"] = "application/json"
+        if request.tail_s:
+            headers["Prefer"] = f"wait={request.tail_s}"
         headers.update(request.headers)
         return headers
 
@@ -205,7 +214,7 @@ class Transport:
 
     def _once(self, request: Request, headers: Mapping[str, str]) -> Response:
         connection = self._take()
-        whole = False
+        whole, tail = False, None
         try:
             if connection.sock is None:
                 try:
@@ -215,17 +224,29 @@ class Transport:
             connection.sock.settimeout(request.read_s)
             connection.request(request.method, self._target(request), request.body, dict(headers))
             answer = connection.getresponse()
-            body = answer.read()
-            whole = True
-            if answer.will_close:
-                connection.close()
-        finally:
-            if whole:
+            if request.tail_s and answer.getheader("preference-applied") == "wait":
+                body, rest = first_line(answer)
+                tail = Tail(connection, answer, rest, self._give_back)
                 with self._lock:
-                    self._idle.append(connection)
+                    self._tails.add(tail)
             else:
+                body = answer.read()
+                if answer.will_close:
+                    connection.close()
+            whole = True
+        finally:
+            if not whole:
                 connection.close()  # an answer may still be under way on it
-        return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
+            elif tail is None:
+                self._give_back(connection)
+        headers = {k.lower(): v for k, v in answer.getheaders()}
+        return Response(answer.status, headers, body, tail)
+
+    def _give_back(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._idle.append(connection)
+        if self._closed.is_set():
+            self.close()
 
     def _target(self, request: Request) -> str:
         if request.path.startswith("//"):

@@ -5,6 +5,7 @@ Answers come from memory, in microseconds, and show only what is stored.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -96,6 +97,17 @@ class Answers:
             self._forecasts[job.backend] = (self._loop.turns, known)
         state = self._loop.scheduler.state
         return with_reason(state, job_id, known.get(job_id), self._clock.now())
+
+    def final(self, job_id: str) -> asyncio.Future[None] | None:
+        """What is done when a live job is stored as final; None if it is not live.
+
+        Who stops waiting earlier says so by `forget_final`.
+        """
+        return self._memory.final(job_id)
+
+    def forget_final(self, job_id: str, waiter: asyncio.Future[None]) -> None:
+        """Nobody waits for this any more."""
+        self._memory.forget_final(job_id, waiter)
 
     async def wait_final(self, job_id: str, until_ms: int) -> None:
         """Return when the job is stored as final, or at `until_ms`."""

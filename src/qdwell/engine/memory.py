@@ -99,20 +99,34 @@ class Memory:
 
     async def wait_final(self, job_id: str, until: int, clock: Clock) -> None:
         """Return when the job is stored as final, or when the clock reaches `until`."""
-        if job_id not in self.jobs or clock.now() >= until:
+        waiter = self.final(job_id) if clock.now() < until else None
+        if waiter is None:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(job_id, set()).add(waiter)
         bound = asyncio.ensure_future(clock.sleep_until(until))
         try:
             await asyncio.wait({waiter, bound}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             bound.cancel()
-            waiters = self._waiting.get(job_id)
-            if waiters is not None:
-                waiters.discard(waiter)
-                if not waiters:
-                    del self._waiting[job_id]
+            self.forget_final(job_id, waiter)
+
+    def final(self, job_id: str) -> asyncio.Future[None] | None:
+        """What is done when a live job is stored as final; None if it is not live.
+
+        Who stops waiting earlier says so by `forget_final`.
+        """
+        if job_id not in self.jobs:
+            return None
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, set()).add(waiter)
+        return waiter
+
+    def forget_final(self, job_id: str, waiter: asyncio.Future[None]) -> None:
+        """Nobody waits for this any more."""
+        waiters = self._waiting.get(job_id)
+        if waiters is not None:
+            waiters.discard(waiter)
+            if not waiters:
+                del self._waiting[job_id]
 
     async def changes(self) -> AsyncIterator[Change]:
         """Every stored change from now on. Ends for a reader that falls far behind."""
