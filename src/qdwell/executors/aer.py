@@ -26,7 +26,8 @@ from qiskit_aer import AerSimulator
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
 from qdwell.executors import base, configuration, methods, split
-from qdwell.executors.assembled import Controller, Shelf
+from qdwell.executors.assembled import Assembled, Controller, Shelf, assembled
+from qdwell.executors.exact import Sampler
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ class AerExecutor(base.InProcess):
         self._controller = Controller(self._aer)
         # Under noise, delays become instructions of their own before a run.
         rewritten = {"delay"} if noise is not None else set()
-        self._shelf = Shelf({*_STANDARD, "barrier", "measure"} - rewritten)
+        names = {*_STANDARD, "barrier", "measure"} - rewritten
+        self._shelf: Shelf[Assembled] = Shelf(lambda circuit: assembled(circuit, names))
+        self._sampler = Sampler(self._controller, names) if noise is None else None
         self._description = description
         self._clock = SystemClock()
 
@@ -158,9 +161,13 @@ class AerExecutor(base.InProcess):
             options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
         if method is not None:
             options["method"] = method
-        kept = [self._shelf.get(fit.circuit) for fit in batch.circuits]
-        ready = [each for each in kept if each is not None]
         try:
+            if self._sampler is not None and method is None:
+                drawn = self._sampler.samples(batch)
+                if drawn is not None:
+                    return drawn
+            kept = [self._shelf.get(fit.circuit) for fit in batch.circuits]
+            ready = [each for each in kept if each is not None]
             if len(ready) == len(kept) and method is None:
                 circuits = [fit.circuit for fit in batch.circuits]
                 noise = self._noise.written(*_used(batch)) if self._noise is not None else {}

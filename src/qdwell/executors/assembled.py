@@ -14,9 +14,9 @@ channels as instructions. For these there is no shortcut: `assembled` gives None
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
@@ -29,6 +29,8 @@ from qiskit_aer.backends.controller_wrappers import (
     AerConfig,
     aer_controller_execute,
 )
+
+T = TypeVar("T")
 
 #: Where Aer is told the global phase in a table of parameters.
 _PHASE = (AerConfig.GLOBAL_PHASE_POS, -1)
@@ -93,20 +95,20 @@ def assembled(circuit: QuantumCircuit, names: Collection[str]) -> Assembled | No
     return Assembled(aer_circuit, tuple(plain), tuple(formulas), phase, parameters)
 
 
-class Shelf:
-    """What was assembled, for as long as the circuits themselves are kept by somebody."""
+class Shelf(Generic[T]):
+    """What was made of circuits, for as long as they themselves are kept by somebody."""
 
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = names
-        self._kept: dict[int, tuple[weakref.ref[QuantumCircuit], Assembled | None]] = {}
+    def __init__(self, make: Callable[[QuantumCircuit], T | None]) -> None:
+        self._make = make
+        self._kept: dict[int, tuple[weakref.ref[QuantumCircuit], T | None]] = {}
 
-    def get(self, circuit: QuantumCircuit) -> Assembled | None:
-        """The circuit assembled, None if there is no shortcut for it."""
+    def get(self, circuit: QuantumCircuit) -> T | None:
+        """What is made of the circuit, None if nothing can be."""
         key = id(circuit)
         kept = self._kept.get(key)
         if kept is None:
             gone = weakref.ref(circuit, lambda _: self._kept.pop(key, None))
-            kept = self._kept[key] = gone, assembled(circuit, self._names)
+            kept = self._kept[key] = gone, self._make(circuit)
         return kept[1]
 
 
