@@ -209,11 +209,8 @@ class LocalPool:
             self._heard(place, frame)
 
         try:
-            worker = await Worker.start(
-                self.server,
-                self.role,
-                heard,
-                lambda worker: self._lost(place, worker),
+            worker = await self.server.worker(
+                self.role, heard, lambda worker: self._lost(place, worker)
             )
         except (WorkerLost, OSError) as error:
             place.starting = False

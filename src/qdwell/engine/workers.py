@@ -98,6 +98,19 @@ class ForkServer:
         """
         return await asyncio.to_thread(self._fork, dict(role))
 
+    async def worker(
+        self,
+        role: Mapping[str, Any],
+        on_frame: Callable[[Worker, Frame], None],
+        on_lost: Callable[[Worker], None],
+    ) -> Worker:
+        """Fork a worker and listen to it. A simulation gives workers of its own kind here.
+
+        Raises:
+            WorkerLost: no process could be had.
+        """
+        return await Worker.start(self, role, on_frame, on_lost)
+
     async def warm(self) -> None:
         """Start it now, so that the first worker does not wait for imports."""
         await asyncio.to_thread(self._warm)

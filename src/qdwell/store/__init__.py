@@ -83,8 +83,8 @@ class Store(Protocol):
         Guards (P5): a new job is taken only if its group accepts jobs, is its instance's and on
         its backend, and if its instance has fewer pending jobs than its `pending_max`; a moved
         job or group must be where its `was` says, and no later attempt may have begun; a group
-        never accepts again; an ended charge stays. When a job ends, its raw data is deleted, and
-        a private job's input and interim results (J29).
+        never accepts again; an ended charge stays, or is given back (U8). When a job ends, its raw
+        data is deleted, and a private job's input and interim results (J29).
 
         Raises:
             StaleWrite: a guard failed; nothing was written.

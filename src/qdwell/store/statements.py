@@ -225,7 +225,9 @@ class Statements:
         )
 
     def _put_charge(self) -> ClauseElement:
-        """Open or end a charge; one that has ended stays, unless it was empty (U1)."""
+        """Open or end a charge; one that has ended stays, unless it was empty (U1) or is given back
+        (U8).
+        """
         insert = self._database.insert(charges).values(
             {name: _given(charges, name) for name in CHARGE_FIELDS}
         )
@@ -239,7 +241,10 @@ class Statements:
                 or_(
                     charges.c.end.is_(None),
                     charges.c.end == charges.c.start,
-                    and_(charges.c.end == new["end"], charges.c.charged == new["charged"]),
+                    and_(
+                        charges.c.end == new["end"],
+                        or_(charges.c.charged == new["charged"], charges.c.charged),
+                    ),
                 ),
             ),
         )

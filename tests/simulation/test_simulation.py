@@ -1,0 +1,142 @@
+"""Whole lives of the service, from seeds: users, jobs, sessions, batches, and misfortune.
+
+The real core, store, engine, and API run under a clock of their own, with scripted workers. After
+each decision P1-P18 are checked, by a scheduler's own auditor and by one that hears what was stored
+over all restarts; at the end all work is done, nothing acknowledged is lost, nothing ran or was
+charged twice. 200 seeds take about half a minute; `make test-long` lives through thousands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from qdwell.core.events import JobLost
+from qdwell.engine import runs, writing
+from qdwell.engine.runs import Run
+from qdwell.store import Store
+from simulation.books import Count
+from simulation.story import Step, as_json, shortest, tell, written
+from simulation.world import World, make_folder
+
+SEEDS_PER_TEST = 25
+SEEDS = 200
+SEEDS_LONG = 4_000
+MEMORY = Path("/dev/shm")
+
+Live = Callable[[list[Step]], Count]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Live through a story in a new world; folders are in memory where there is such a place."""
+    base = tmp_path_factory.mktemp("worlds")
+    if MEMORY.is_dir():
+        shutil.rmtree(base)
+        base = MEMORY / f"qdwell-{base.parent.parent.name}-{base.parent.name}"
+    numbers = itertools.count()
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    people = make_folder(base / "template")
+
+    def through(story: list[Step]) -> Count:
+        folder = base / f"world{next(numbers)}"
+        try:
+            return World(story, base / "template", people, folder).run()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    yield through
+    structlog.configure(**before)
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def kind_of(error: BaseException) -> str:
+    """Which rule it breaks, more or less: so that a story is not made shorter into another one."""
+    return f"{type(error).__name__} {str(error)[:9]}"
+
+
+def hold(live: Live, seed: int) -> Count:
+    """Live through the story of a seed; a failure is told by its shortest story."""
+    story = tell(seed)
+    try:
+        return live(story)
+    except Exception as error:
+        wanted = kind_of(error)
+
+        def fails(shorter: list[Step]) -> bool:
+            try:
+                live(shorter)
+            except Exception as other:
+                return kind_of(other) == wanted
+            return False
+
+        short = shortest(story, fails)
+        raise AssertionError(
+            f"seed {seed}: {error}\n\nshortest story:\n{written(short)}\n\n"
+            f"to run it again: from_json({as_json(short)!r})"
+        ) from error
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_PER_TEST))
+def test_lives(live: Live, first: int) -> None:
+    """P1-P18, J5, C8, U8: whatever happens, nothing is lost and nothing is there twice."""
+    counts = [hold(live, seed) for seed in range(first, first + SEEDS_PER_TEST)]
+    assert sum(it.acknowledged for it in counts) > SEEDS_PER_TEST
+    assert sum(it.deaths for it in counts) > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7_200)
+@pytest.mark.parametrize("first", range(SEEDS, SEEDS_LONG, 200))
+def test_many_more_lives(live: Live, first: int) -> None:
+    """The same, for thousands of seeds."""
+    for seed in range(first, first + 200):
+        hold(live, seed)
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_the_same_seed_is_the_same_life(live: Live, seed: int) -> None:
+    """P17: a story that fails can be looked at again."""
+    assert live(tell(seed)) == live(tell(seed))
+
+
+def test_a_run_that_is_repeated_is_found(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation itself: an engine that runs lost work of a real device again is found out."""
+
+    def careless(run: Run, *, repeatable: bool) -> JobLost:
+        return JobLost(run.job, run.attempt, repeatable=True)
+
+    monkeypatch.setattr(runs, "lost", careless)
+    with pytest.raises(AssertionError, match="J5: run twice"):
+        for seed in range(100):
+            live(tell(seed))
+
+
+def test_a_commit_that_is_forgotten_is_found(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation itself: an engine that acknowledges what it has not stored is found out."""
+    write = writing.write
+    turns = itertools.count()
+
+    def careless(store: Store, *rest: object) -> None:
+        if next(turns) % 20:
+            write(store, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("qdwell.engine.loop.write", careless)
+    with pytest.raises(Exception, match="was stored|differ|is gone|has jobs|not done"):
+        for seed in range(20):
+            live(tell(seed))
+
+
+def test_a_failing_story_is_made_short() -> None:
+    """Only what a failure needs is left of its story."""
+    story = tell(2)
+    needed = {story[3], story[-1]} if len(story) > 4 else set(story)
+    keys = {id(step) for step in story if any(step is it for it in story[3:4] + story[-1:])}
+    short = shortest(story, lambda it: keys <= {id(step) for step in it})
+    assert len(short) == len(keys) <= len(needed) + 1
