@@ -35,6 +35,10 @@ class Clock(Protocol):
         """Milliseconds since the epoch, UTC; never less than it said before."""
         ...
 
+    def hold(self, at: int) -> None:
+        """Never say less than `at` from now on: an earlier process has seen that instant (C8)."""
+        ...
+
     async def sleep_until(self, at: int) -> None:
         """Return when `now()` is `at` or later; at once if it is already."""
         ...
@@ -52,6 +56,10 @@ class SystemClock:
         # true instant.
         self._last = max(self._last, time.time_ns() // 1_000_000)
         return self._last
+
+    def hold(self, at: int) -> None:
+        """Never say less than `at` from now on."""
+        self._last = max(self._last, at)
 
     async def sleep_until(self, at: int) -> None:
         """Return when `now()` is `at` or later; at once if it is already."""
@@ -72,6 +80,10 @@ class ManualClock:
     def now(self) -> int:
         """The instant it was last moved to."""
         return self._now
+
+    def hold(self, at: int) -> None:
+        """Never say less than `at` from now on."""
+        self.advance(at - self._now)
 
     async def sleep_until(self, at: int) -> None:
         """Return once the clock has been moved to `at` or beyond."""

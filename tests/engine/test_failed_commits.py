@@ -11,8 +11,9 @@ import pytest
 from engine.house import House, scripted
 from qdwell.clock import ManualClock
 from qdwell.core.decisions import PutJob
+from qdwell.core.events import BackendMode
 from qdwell.engine import actions
-from qdwell.errors import StaleWrite, StoreError, StoreUnavailable
+from qdwell.errors import OutcomeUnknown, StaleWrite, StoreError, StoreUnavailable
 
 Make = Callable[..., House]
 
@@ -100,18 +101,12 @@ async def test_commit_that_happened_but_said_otherwise(
     if not inline:
         monkeypatch.setattr(actions, "INLINE_BYTES_MAX", 0)
     async with house() as it:
-        bad = Unreliable(it, StoreUnavailable("who knows"), after=True)
+        bad = Unreliable(it, OutcomeUnknown("who knows"), after=True)
         bad.when = once(moves_to(state))
-        try:
-            job = await it.submit()
-        except StoreError:  # the submission itself was in that commit: its user cannot know
-            await it.engine._loop.turned.wait()
-            (row,), _ = it.store.jobs(it.crn)
-            job = row.job
-        row = await it.final(job)
+        row = await it.final(await it.submit())
         assert bad.failed == 1
         assert row.job.state == "completed"
-        assert it.store.read_result(it.crn, job.id)
+        assert it.store.read_result(it.crn, row.job.id)
 
 
 async def test_result_that_can_never_be_stored(house: Make) -> None:
@@ -151,3 +146,71 @@ async def test_store_that_is_gone_for_a_while(house: Make) -> None:
             await clock.jump()
         assert it.row(job).job.state == "completed"
         assert it.store.jobs(it.crn)[1] == 1
+
+
+async def test_what_is_stored_is_never_denied(house: Make) -> None:
+    """A commit that failed half-way is looked up, and each request answered as it is stored."""
+    async with house(scripted(run_ms=60_000)) as it:
+        bad = Unreliable(it, OutcomeUnknown("who knows"), after=True)
+        bad.when = once(moves_to("queued"))
+        job = await it.submit()
+        bad.when = once(lambda puts: any(getattr(put, "group", None) for put in puts))
+        group = await it.session()
+        assert it.engine.live_group(group.id) is not None
+        for request in (
+            it.engine.close_group(it.crn, group.id),
+            it.engine.set_backend_mode(it.backend, BackendMode.PAUSED),
+            it.engine.cancel_job(it.crn, job.id),
+        ):
+            bad.when = once(lambda _: True)
+            await request
+        assert bad.failed == 5
+        assert it.row(job).job.state == "cancelled"
+        assert it.store.jobs(it.crn)[1] == 1
+
+
+async def test_what_is_not_stored_is_denied_when_that_is_certain(house: Make) -> None:
+    """A commit that failed half-way and left nothing: 5xx, and nothing is there."""
+    async with house(scripted(run_ms=60_000)) as it:
+        live = await it.submit()
+        await it.reaches(live, "executing")
+        group = await it.session()
+        bad = Unreliable(it, OutcomeUnknown("who knows"))
+        for request in (
+            it.submit(),
+            it.session(),
+            it.engine.close_group(it.crn, group.id),
+            it.engine.set_backend_mode(it.backend, BackendMode.PAUSED),
+            it.engine.cancel_job(it.crn, live.id),
+        ):
+            bad.when = once(lambda _: True)
+            with pytest.raises(StoreError):
+                await request
+        assert it.store.jobs(it.crn)[1] == 1
+        assert not it.row(live).job.final
+
+
+async def test_what_was_denied_is_taken_back(house: Make) -> None:
+    """A store that is away for too long: 5xx; and what it had stored after all is not run."""
+    clock = ManualClock(1_767_225_600_000)
+    async with house(scripted(run_ms=50), clock=clock) as it:
+        bad = Unreliable(it, OutcomeUnknown("gone in the commit"), after=True)
+        bad.when = once(moves_to("queued"))
+        load, gone = it.store.load, []
+
+        def unreadable(*_: object) -> object:
+            gone.append(True)
+            raise StoreUnavailable("gone")
+
+        it.store.load = unreadable  # type: ignore[method-assign, assignment]
+        waiting = asyncio.ensure_future(it.submit())
+        while not waiting.done():
+            await clock.jump()
+        assert len(gone) > 2, "it was denied before it was looked up for a while"
+        with pytest.raises(StoreUnavailable):
+            await waiting
+        it.store.load = load  # type: ignore[method-assign]
+        while it.engine.pending(it.crn) or not it.store.jobs(it.crn)[0][0].job.final:
+            await clock.jump()
+        (row,), _ = it.store.jobs(it.crn)
+        assert (row.job.state, row.job.execute_tries) == ("cancelled", 0)

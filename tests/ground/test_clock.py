@@ -93,3 +93,12 @@ def test_what_is_not_an_instant_is_refused(text: str) -> None:
 @given(st.integers(min_value=-(10**12), max_value=10**14))
 def test_an_instant_survives_its_text(at: int) -> None:
     assert parse_iso(iso(at)) == at
+
+
+def test_a_clock_holds_what_an_earlier_process_has_seen() -> None:
+    """C8: after a restart, too, time never runs backwards."""
+    later = SystemClock().now() + 60_000
+    for clock in (SystemClock(), ManualClock(5)):
+        clock.hold(later)
+        clock.hold(1)
+        assert clock.now() == later

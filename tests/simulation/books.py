@@ -117,6 +117,7 @@ class Order:
     word: str = ""  #: the last state that was shown
     result_read: bool = False
     deleted: bool = False
+    may_be_gone: bool = False  #: a request to delete it is under way, or died
 
     def shown(self, word: str) -> None:
         """The service shows a state: it never goes back, and a final one never changes."""

@@ -87,7 +87,8 @@ class Process:
 
     def _watch_store(self) -> None:
         database: Any = self.store.database
-        writing, reading, commit = database.writing, database.reading, self.store.commit
+        writing, commit = database.writing, self.store.commit
+        reading, glancing = database.reading, database.glancing
 
         @contextmanager
         def faulty_writing() -> Iterator[Any]:
@@ -115,6 +116,12 @@ class Process:
             with reading() as connection:
                 yield connection
 
+        @contextmanager
+        def faulty_glancing() -> Iterator[Any]:
+            self._refuse_if_gone()
+            with glancing() as connection:
+                yield connection
+
         def heard_commit(decisions: Any, *more: Any) -> None:
             self._committed = False
             try:
@@ -124,6 +131,7 @@ class Process:
                     self.world.life.stored(decisions)
 
         database.writing, database.reading = faulty_writing, faulty_reading
+        database.glancing = faulty_glancing
         self.store.commit = heard_commit  # type: ignore[method-assign]
 
     def _refuse_if_gone(self) -> None:

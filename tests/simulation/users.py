@@ -145,7 +145,7 @@ class User:
     async def cancel(self, order: Order) -> None:
         """Cancel one job (J18-J22)."""
         status, answer = await self.ask("POST", f"{BASE}/jobs/{order.id}/cancel")
-        assert status in (204, 409, 503) or (status == 404 and order.deleted), (status, answer)
+        assert status in (204, 409, 503) or (status == 404 and order.may_be_gone), (status, answer)
         if status == 204:
             shown = await self.look(order)
             assert shown in ("Cancelled", None), f"{order.name} was cancelled, and is {shown}"
@@ -154,15 +154,17 @@ class User:
 
     async def delete(self, order: Order) -> None:
         """Delete a job that has ended (J30)."""
+        order.may_be_gone = True
         status, answer = await self.ask("DELETE", f"{BASE}/jobs/{order.id}")
-        assert status in (204, 400, 503) or (status == 404 and order.deleted), (status, answer)
+        assert status in (204, 400, 503) or (status == 404 and order.may_be_gone), (status, answer)
         order.deleted = order.deleted or status == 204
+        order.may_be_gone = order.deleted or status == 503
 
     async def tag(self, order: Order) -> None:
         """Give it one more tag (J28)."""
         tags = {"tags": [order.name, "seen"]}
         status, answer = await self.ask("PUT", f"{BASE}/jobs/{order.id}/tags", tags)
-        assert status in (204, 503) or (status == 404 and order.deleted), (status, answer)
+        assert status in (204, 503) or (status == 404 and order.may_be_gone), (status, answer)
 
     async def look(self, order: Order) -> str | None:
         """Read a job; what it shows never goes back, and what is Completed has its result."""
@@ -170,7 +172,7 @@ class User:
         if status == 503:
             return None
         if status == 404:
-            assert order.deleted, f"{order.name} was acknowledged as {order.id}, and is gone"
+            assert order.may_be_gone, f"{order.name} was acknowledged as {order.id}, and is gone"
             return None
         assert status == 200, (status, answer)
         word = answer["state"]["status"]
@@ -180,7 +182,7 @@ class User:
             if status == 503:
                 return str(word)
             if status in (204, 404):
-                assert order.deleted or order.of.get("private"), f"{order.name} has no result"
+                assert order.may_be_gone or order.of.get("private"), f"{order.name} has no result"
             else:
                 assert answer["of"] == order.name, (order.name, answer)
                 order.result_read = True
@@ -195,8 +197,9 @@ class User:
         assert status == 200
         found = [it["id"] for it in answer["jobs"] if order.name in it.get("tags", [])]
         story = f"{order.name} ({order.state}, {order.faults} faults) has jobs {found}"
-        if order.deleted:
-            assert not found, story
+        if order.may_be_gone:
+            assert found in ([], [order.id]), story
+            assert not (found and order.deleted), story
         elif order.state == "acknowledged":
             assert found == [order.id], f"{story}, not just {order.id}"
             assert await self.look(order) in FINAL, story

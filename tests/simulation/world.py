@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 
 from qdwell.config import Backend, Config, Plan
 from qdwell.core.state import Settings
-from qdwell.errors import StoreUnavailable
+from qdwell.errors import OutcomeUnknown, StoreUnavailable
 from qdwell.store import accounts, ids, open_store
 from simulation.books import Count, Life, Order, Wish
 from simulation.loop import Time
@@ -43,7 +44,7 @@ PLANS = ("default", "tight", "default")
 
 
 def make_folder(folder: Path) -> list[accounts.Credentials]:
-    """A data folder with the users of every world; copied for each, because migrations take time."""
+    """A data folder with the users of every world; each world copies it, to save time."""
     store = open_store(folder)
     made = [accounts.first_start(store, START_MS)]
     for number in range(1, USERS):
@@ -107,7 +108,7 @@ class World:
         return self._report_faults.pop(0)
 
     def unknown_outcome(self) -> Exception:
-        return StoreUnavailable("injected: who knows whether it is stored")
+        return OutcomeUnknown("injected: who knows whether it is stored")
 
     def new_key(self) -> str:
         return f"{next(self._keys):026d}"
@@ -155,7 +156,11 @@ class World:
         self.time.now += self._down_ms / 1000
 
     async def _live(self, process: Process) -> None:
-        await process.start()
+        try:
+            await process.start()
+        except StoreUnavailable:  # it says so and ends; the operator's watchdog starts it again
+            self._down_ms = 1_000
+            return
         self._asking.clear()
         self._ask_again()
         while self._next < len(self.story):
@@ -253,10 +258,8 @@ class World:
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        try:
+        with contextlib.suppress(StoreUnavailable):
             await loop.run_in_executor(None, self.process.store.sweep, self.process.clock.now())
-        except StoreUnavailable:
-            pass
 
     # ---- the end -----------------------------------------------------------------------------
 
@@ -309,7 +312,7 @@ class World:
             assert device.present is None, f"{device.name} still runs {device.present}"
 
     def _check_devices(self) -> None:
-        """No QPU time is spent twice where it may not be, and none is charged that was not spent."""
+        """No QPU time is spent twice where it must not, and none is charged that was not spent."""
         jobs = self.life.auditor.jobs
         # The charge begins with the grant, and the run when the grant is stored.
         troubled = {"commit", "store"} & self.count.kinds.keys()

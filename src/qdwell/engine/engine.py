@@ -46,6 +46,7 @@ from qdwell.errors import (
     JobIsFinal,
     NotAllowed,
     SessionNotActive,
+    StoreError,
     StoreUnavailable,
     UnknownBackend,
     UnknownJob,
@@ -138,7 +139,10 @@ class Engine(Answers):
         if self._running is not None:
             await self._running
             self._running = None
-            await self._in_thread(self._store.touch, self._clock.now())
+            try:
+                await self._in_thread(self._store.touch, self._clock.now())
+            except StoreError as error:  # the next start counts the downtime from the last commit
+                log.error("end not stored", error=str(error))
         await self.abandon()
 
     async def abandon(self) -> None:

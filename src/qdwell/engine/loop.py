@@ -5,8 +5,9 @@ next turn, so a crowd of submissions shares one sync to the disk. Within a turn 
 decided at its own instant, in order, so lateness changes nothing but the time of the answer (C8).
 
 If a turn cannot be stored, memory is wrong: it is thrown away and loaded again from the store. Who
-waited for an answer is told that nothing happened; reports of workers are decided again, since they
-are still true; and no action of that turn was performed. Nothing is half done.
+waited for an answer is told that nothing happened, once that is certain (see `doubt`); reports of
+workers are decided again, since they are still true; and no action of that turn was performed.
+Nothing is half done.
 """
 
 from __future__ import annotations
@@ -27,18 +28,20 @@ from qdwell.core.job import JobState
 from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Settings
 from qdwell.engine.actions import ACTIONS, Actions
+from qdwell.engine.doubt import MOST_MS, Doubt
 from qdwell.engine.inbox import Inbox, Item, retried, subject_of
 from qdwell.engine.inputs import InputShelf
 from qdwell.engine.memory import Memory
 from qdwell.engine.meter import Meter
 from qdwell.engine.runs import Findings
 from qdwell.engine.writing import wanted, write
-from qdwell.errors import QdwellError, StoreError
+from qdwell.errors import OutcomeUnknown, QdwellError, StoreError
 from qdwell.store import Loaded, Store
 
 log = structlog.get_logger()
 
 HEARTBEAT_MS = 5_000  # how exactly a restart knows since when we were down (C8)
+CLOCK_SLACK_MS = 1_000  # a clock that was set back by less is not worth a warning
 RELOAD_PAUSE_MS = 500  # between tries while the store does not answer
 
 _WORK: dict[JobState, type[Prepare] | type[Execute] | type[Postprocess]] = {
@@ -72,6 +75,7 @@ class Loop:
         self._now = 0
         self._written_at = 0
         self._stopping = False
+        self._doubt = Doubt()
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0
         self.scheduler = Scheduler(settings)
@@ -255,7 +259,11 @@ class Loop:
         """Tell who waits, load memory again, and decide again what is still true."""
         self.meter.failed_turns += 1
         log.error("turn not stored", error=f"{type(error).__name__}: {error}", items=len(items))
-        self._reject(items, error)
+        if isinstance(error, OutcomeUnknown):
+            self._doubt.take(items)
+        else:
+            self._reject(items, error)
+        before, since = self._memory.jobs, self._clock.now()
         still_true = [it for it in items if it.answer is None and (it.event or it.findings)]
         self._inbox.put_back([it for it in map(retried, still_true) if it is not None])
         assert self.actions is not None
@@ -263,16 +271,29 @@ class Loop:
         while not self._stopping:
             try:
                 decisions = await self._load(work_lost=False)
+                # Also what makes a commit that failed half-way certain: it is stored below this
+                # one, or this one has taken its place.
                 await self._in_thread(self._store.commit, decisions, self._now)
+                answers = await self._in_thread(
+                    self._doubt.look, self._store, before, self.scheduler.state
+                )
             except Exception as again:  # the disk may be full, or gone: keep asking
                 log.error("store does not answer", error=f"{type(again).__name__}: {again}")
                 await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
-                waiting = self._inbox.take_requests()
-                self._reject(waiting, again)
+                self._reject(self._inbox.take_requests(), again)
+                if self._clock.now() - since > MOST_MS:
+                    self._reject(self._doubt.deny(), again)
             else:
                 self._published(decisions, [])
                 self._perform_again()
+                self._doubt.clear()
+                for item, stored, refuse in answers:
+                    if stored:
+                        item.settle(refuse)
+                    else:
+                        self._reject([item], error)
                 return
+        self._reject(self._doubt.deny(), error)
 
     def _reject(self, items: Iterable[Item], error: Exception) -> None:
         known = error if isinstance(error, QdwellError) else StoreError(f"not stored: {error}")
@@ -300,14 +321,23 @@ class Loop:
 
     async def _load(self, *, work_lost: bool) -> list[Decision]:
         """A new scheduler from the store, and what follows from its waking up."""
+        earliest = max(self._clock.now(), self._now)
+        loaded: Loaded = await self._in_thread(self._store.load, earliest, self._settings.window_ms)
+        if loaded.alive_at is not None:
+            if loaded.alive_at > earliest + CLOCK_SLACK_MS:
+                behind = loaded.alive_at - earliest
+                log.warning("the clock is behind the store: time stands still", behind_ms=behind)
+            self._clock.hold(loaded.alive_at)
         now = max(self._clock.now(), self._now)
-        loaded: Loaded = await self._in_thread(self._store.load, now, self._settings.window_ms)
         down_since = now
         if work_lost and loaded.alive_at is not None:
             down_since = min(loaded.alive_at, now)
         scheduler = Scheduler(self._settings, loaded.snapshot)
         decisions = scheduler.decide(list(self._announce()), down_since)
         decisions += scheduler.decide([ServiceResumed(down_since, work_lost)], now)
+        taken_back = self._doubt.undo(scheduler.state)
+        if taken_back:
+            decisions += scheduler.decide(taken_back, now)
         self.scheduler = scheduler
         self.next_seq = max(self.next_seq, loaded.next_seq)
         self._now = self._written_at = now

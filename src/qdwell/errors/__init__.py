@@ -14,7 +14,8 @@
     │   ├── StaleWrite            the row moved on before the write
     │   ├── StoreTooNew           written by a newer release
     │   └── StoreUnavailable      cannot be opened, read, or written now
-    │       └── NotLeader         another server has taken over
+    │       ├── NotLeader         another server has taken over
+    │       └── OutcomeUnknown    a commit failed half-way
     └── RequestError              answered over HTTP; `status` and `code` as in E1-E30
         ├── NotAuthenticated      E1   401
         ├── NotAllowed            E2   403
@@ -91,6 +92,7 @@ from qdwell.errors.inside import (
     ConfigError,
     IllegalMove,
     NotLeader,
+    OutcomeUnknown,
     ProgramError,
     QdwellError,
     StaleWrite,
@@ -121,6 +123,7 @@ __all__ = [
     "NotAllowed",
     "NotAuthenticated",
     "NotLeader",
+    "OutcomeUnknown",
     "PendingLimit",
     "ProgramError",
     "QdwellError",

@@ -104,3 +104,7 @@ class StoreUnavailable(StoreError):
 
 class NotLeader(StoreUnavailable):
     """Another server on the same database has taken over; nothing was written, ask that one."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The commit itself failed: whether it is stored is known when the database is read again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from qdwell.core.decisions import Decision
 from qdwell.core.group import GroupState
 from qdwell.core.job import SERVER_WORDS
 from qdwell.core.state import Snapshot
-from qdwell.errors import JobNotFinal, UnknownJob
+from qdwell.errors import JobNotFinal, OutcomeUnknown, UnknownJob
 from qdwell.store import reads, upkeep
 from qdwell.store.blobs import Blobs
 from qdwell.store.commit import Writer, gather
@@ -236,14 +237,15 @@ class SqlStore:
         name, private = found
         if not private:
             return self.blobs.get(name)
-        with self.database.writing() as connection:
+        content = None
+        with contextlib.suppress(OutcomeUnknown), self.database.writing() as connection:
             # Asked again: of two readers at once, one gets it.
             if self._find_blob(connection, instance, job_id, "result") is None:
                 return None
             # Read before it is deleted; the row itself, since the transaction is not committed.
             content = self.blobs.get(name)
             self._drop(connection, [(job_id, "result", 0, name)])
-        return content
+        return content  # even if its deletion is in doubt: it must not be lost
 
     def interim_results(self, instance: str, job_id: str) -> list[tuple[int, bytes]]:
         """Read the interim results of a job. See `Store.interim_results`."""

@@ -19,12 +19,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from qdwell.errors import StoreError, StoreUnavailable
+from qdwell.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from qdwell.store.statements import Glance
+
+log = structlog.get_logger()
 
 BUSY_MS = 10_000  # a writer that holds the lock longer than this is stuck, not busy
 _READERS_KEPT = 8
@@ -63,22 +66,35 @@ class SqliteDatabase:
 
         Raises:
             StoreError: the schema refused a row.
-            StoreUnavailable: the database cannot be written now.
+            StoreUnavailable: the database cannot be written now; nothing was.
+            OutcomeUnknown: the commit failed half-way, as on a full disk.
         """
         with self._lock, self._translated():
+            committing = False
             try:
                 if self._writer is None:
                     self._writer = self._writer_engine.connect()
                 with self._writer.begin():
                     yield self._writer
+                    committing = True
             except BaseException as error:
                 self._after.clear()
                 if not isinstance(error, StoreError):
                     self._drop_writer()  # whatever state it is in, a fresh one is in a known one
+                if committing and isinstance(error, DBAPIError | self.driver.Error):
+                    cause = getattr(error, "orig", None) or error
+                    raise OutcomeUnknown(f"{self.path} failed in a commit: {cause}") from error
                 raise
-            after, self._after = self._after, []
-            for step in after:
+            self._step_after()
+
+    def _step_after(self) -> None:
+        """What follows a commit. It is durable already, so nothing here may look like its fault."""
+        after, self._after = self._after, []
+        for step in after:
+            try:
                 step()
+            except OSError as error:  # a file that is in the way until the next sweep
+                log.error("not cleaned up after a commit", error=str(error))
 
     def migrating(self) -> AbstractContextManager[Connection]:
         """One transaction that may change the schema: as any other, since all are exclusive."""

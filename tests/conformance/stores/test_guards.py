@@ -195,6 +195,16 @@ def test_an_ended_charge_stays(world: World) -> None:
     refuse(world, [replace(charge, end=None)])
 
 
+def test_an_ended_charge_is_given_back_once(world: World) -> None:
+    """U8: a system error after the QPU refunds the run; what is given back is not taken again."""
+    charge = PutCharge("j:1", world.a, "qpu", Held.JOB, "j", None, NOW, NOW + 5)
+    world.store.commit([charge], NOW)
+    world.store.commit([replace(charge, charged=False)], NOW)
+    assert world.store.usage(world.a, NOW, NOW + 9) == 0
+    world.store.commit([replace(charge, charged=False)], NOW)
+    refuse(world, [charge])
+
+
 @pytest.mark.parametrize(
     "broken",
     [
