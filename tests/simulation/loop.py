@@ -121,7 +121,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.dead = True
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-            with contextlib.suppress(BaseException):
+            with contextlib.suppress(RuntimeError, ValueError):
                 task.get_coro().close()  # type: ignore[union-attr]
         self._ready.clear()  # type: ignore[attr-defined]
         self._scheduled.clear()  # type: ignore[attr-defined]

@@ -22,8 +22,17 @@ from typing import Any
 import structlog
 
 from qdwell.clock import Clock, stopwatch_ns
-from qdwell.core.decisions import Action, Decision, Execute, Postprocess, Prepare, PutJob, Refuse
-from qdwell.core.events import Event, RunStopped, ServiceResumed, SubmitJob
+from qdwell.core.decisions import (
+    Action,
+    Decision,
+    Execute,
+    Postprocess,
+    Prepare,
+    PutJob,
+    Refuse,
+    Stop,
+)
+from qdwell.core.events import Event, ServiceResumed, SubmitJob
 from qdwell.core.job import JobState
 from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Settings
@@ -76,6 +85,7 @@ class Loop:
         self._written_at = 0
         self._stopping = False
         self._doubt = Doubt()
+        self._owed: set[Action] = set()
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0
         self.scheduler = Scheduler(settings)
@@ -155,11 +165,13 @@ class Loop:
     async def _turn(self, items: list[Item]) -> None:
         refused: dict[Item, Refuse] = {}
         found = Findings()
+        decisions: list[Decision] = []
         try:
             decisions = self._decide(items, found, refused)
             if decisions or found:
                 await self._commit(decisions, found, items, refused)
         except Exception as error:  # whatever it is: memory may be wrong now, the store is not
+            self._owe(decisions)
             await self._recover(error, items)
             if not any(item.event for item in items):  # a timer struck, and will strike again
                 await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
@@ -271,6 +283,7 @@ class Loop:
         while not self._stopping:
             try:
                 decisions = await self._load(work_lost=False)
+                self._owe(decisions)  # if this is stored and says otherwise, the next try knows
                 # Also what makes a commit that failed half-way certain: it is stored below this
                 # one, or this one has taken its place.
                 await self._in_thread(self._store.commit, decisions, self._now)
@@ -300,24 +313,32 @@ class Loop:
         for item in items:
             item.fail(known)
 
+    def _owe(self, decisions: Iterable[Decision]) -> None:
+        """These actions are due if their commit has happened after all."""
+        self._owed.update(it for it in decisions if isinstance(it, Prepare | Execute | Postprocess))
+
     def _perform_again(self) -> None:
-        """A commit may have happened although its answer was lost: its actions are still due."""
+        """A commit may have happened although its answer was lost: its actions are still due.
+
+        Only those that were decided with such a commit: the run of an earlier process, of which the
+        device is still to be asked, is not begun a second time.
+        """
         assert self.actions is not None
+        owed, self._owed = self._owed, set()
         for job in list(self._memory.jobs.values()):
             kind = _WORK.get(job.state)
             if kind is not None:
                 action = kind(job.id, job.attempt, job.backend)
-                if not self.actions.started(action):
+                if action in owed and not self.actions.started(action):
                     self._perform(action)
+        for machine in self.scheduler.state.machines.values():
+            lease = machine.lease
+            if lease is not None and lease.stopping and lease.job not in self.actions.stopping:
+                self._perform(Stop(lease.job, lease.attempt, machine.name, executing=True))
         for run in list(self.actions.runs.values()):
             job_now = self._memory.jobs.get(run.job)
             if job_now is None or job_now.attempt != run.attempt:
                 self.actions.ended(run.job)
-        for machine in self.scheduler.state.machines.values():
-            lease = machine.lease
-            if lease is not None and lease.stopping and lease.job not in self.actions.stopping:
-                report = RunStopped(machine.name, lease.job, lease.attempt)
-                self._inbox.post(Item(self._clock.now(), report))
 
     async def _load(self, *, work_lost: bool) -> list[Decision]:
         """A new scheduler from the store, and what follows from its waking up."""
