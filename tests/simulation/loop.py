@@ -131,3 +131,14 @@ class SimLoop(asyncio.BaseEventLoop):
         if not self.dead and self.failed is None:
             self.failed = context.get("exception") or RuntimeError(str(context.get("message")))
             self.stop()
+
+
+async def pause(seconds: float) -> None:
+    """Let the world's time pass; it costs none of ours."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    timer = loop.call_later(seconds, lambda: over.done() or over.set_result(None))
+    try:
+        await over
+    finally:
+        timer.cancel()

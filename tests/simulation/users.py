@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 from simulation.books import FINAL, Order, Wish
+from simulation.loop import pause
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -53,7 +53,7 @@ class User:
             if status == 200:
                 break
             assert status == 503, (status, answer)
-            await asyncio.sleep(1)
+            await pause(1)
         self._start = self.world.count.starts
         self._headers = {
             "Authorization": f"Bearer {answer['access_token']}",
@@ -67,7 +67,7 @@ class User:
             status, answer = await self.ask(method, path, body)
             if status < 500:
                 return status, answer
-            await asyncio.sleep(2)
+            await pause(2)
 
     # ---- jobs and groups -----------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class User:
                 return
             order.faults += 1
             if asked < len(PAUSES):
-                await asyncio.sleep(PAUSES[asked])
+                await pause(PAUSES[asked])
         order.state = "told no"
 
     async def open(self, wish: Wish) -> None:
@@ -124,7 +124,7 @@ class User:
                 return
             wish.faults += 1
             if asked < len(PAUSES):
-                await asyncio.sleep(PAUSES[asked])
+                await pause(PAUSES[asked])
         wish.state = "told no"
 
     async def end_group(self, kind: str, wish: Wish) -> None:

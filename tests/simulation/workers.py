@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qdwell.engine.frames import Frame
+from simulation.loop import pause
 
 BOOT_S = 0.02  # from the fork of a worker to its first word
 GONE_S = 0.003  # from a kill to the news of it
@@ -74,7 +75,7 @@ class SimServer:
         on_frame: Callable[[Any, Frame], None],
         on_lost: Callable[[Any], None],
     ) -> SimWorker:
-        await asyncio.sleep(BOOT_S)
+        await pause(BOOT_S)
         worker = SimWorker(next(self._pids), self, role, on_frame, on_lost)
         self.workers.append(worker)
         return worker
@@ -204,7 +205,7 @@ class SimWorker:
     async def _stage(self, stage: str, job: str, ms: int) -> bool | None:
         """Take the time of a stage; None if the device was told to stop."""
         if stage != "execute" or self._device is None:
-            await asyncio.sleep(ms / 1000)
+            await pause(ms / 1000)
             return True
         self._run = run = self._device.begin(job, self._loop.time())
         try:

@@ -19,7 +19,7 @@ from qdwell.core.state import Settings
 from qdwell.errors import OutcomeUnknown, StoreUnavailable
 from qdwell.store import accounts, ids, open_store
 from simulation.books import Count, Life, Order, Wish
-from simulation.loop import Time
+from simulation.loop import Time, pause
 from simulation.process import START_MS, Process
 from simulation.story import USERS, Step
 from simulation.users import BASE, User
@@ -165,7 +165,7 @@ class World:
         self._ask_again()
         while self._next < len(self.story):
             step = self.story[self._next]
-            await asyncio.sleep(max(0.0, step.at / 1000 - self.time.now))
+            await pause(max(0.0, step.at / 1000 - self.time.now))
             self._next += 1
             if await self._do(step):
                 return
@@ -269,7 +269,7 @@ class World:
         self._report_faults.clear()
         process.loop.die_at_step = None
         until = self.time.now + END_WITHIN_S
-        await asyncio.sleep(max(0.0, max(self.gone_until, self.slow_until) - self.time.now))
+        await pause(max(0.0, max(self.gone_until, self.slow_until) - self.time.now))
         while self._asking:
             await asyncio.wait(self._asking)
         for name in ("glass", "model"):
@@ -277,11 +277,11 @@ class World:
                 "PUT", f"{BASE}/admin/backends/{name}", {"mode": "online"}
             )
             assert status == 200
-        pause = 1
+        wait_s = 1
         while self._unfinished():
             assert self.time.now < until, f"not done: {self._unfinished()}"
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 600)
+            await pause(wait_s)
+            wait_s = min(wait_s * 2, 600)
             for wish in self.wishes.values():
                 if wish.id is not None:
                     await self.users[wish.of["user"]].end_group("close", wish)
@@ -299,7 +299,7 @@ class World:
     async def _check_rest(self, process: Process) -> None:
         """Nothing is left over: no run, no item, no blob that nobody refers to."""
         engine = process.engine
-        await asyncio.sleep(60)
+        await pause(60)
         assert not engine._actions.runs, engine._actions.runs
         assert not len(engine._inbox)
         assert not +engine._memory.pending, engine._memory.pending
