@@ -67,8 +67,7 @@ def test_lives(live: Live, first: int) -> None:
 @pytest.mark.parametrize("first", range(SEEDS, SEEDS_LONG, 200))
 def test_many_more_lives(live: Live, first: int) -> None:
     """The same, for thousands of seeds."""
-    for seed in range(first, first + 200):
-        hold(live, seed)
+    assert sum(hold(live, seed).starts for seed in range(first, first + 200)) > 200
 
 
 @pytest.mark.parametrize("seed", [3, 5])
