@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qdwell import __version__
 from qdwell.api.admin import Admin
@@ -117,10 +118,24 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     # fmt: on
 
 
+class _Application(FastAPI):
+    """The framework's application with our edge before all of its layers, not behind them."""
+
+    edge: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self.edge(scope, receive, send)
+
+    async def behind_edge(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one that the edge has let through."""
+        await super().__call__(scope, receive, send)
+
+
 def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI:
     """Return the application. The engine must be started before requests arrive."""
     parts = Parts(config, store, engine, clock, Auth(store, clock))
-    app = FastAPI(
+    app = _Application(
         title="qdwell",
         version=__version__,
         summary="A self-hosted quantum runtime.",
@@ -136,7 +151,7 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
         _add(app, route)
     hot = [Hot(it.method, tuple(it.path.split("/")), it.endpoint) for it in table if it.hot]
     app.add_api_route("/docs", docs_page(app), include_in_schema=False)
-    app.add_middleware(Edge, started_at=clock.now(), hot=hot, told=metrics.request)
+    app.edge = Edge(app.behind_edge, started_at=clock.now(), hot=hot, told=metrics.request)
     app.state.parts = parts
     return app
 

@@ -97,6 +97,8 @@ def check_shape(body: bytes, depth_max: int) -> None:
     marks = outside.translate(_STEPS, _NOT_MARKS)
     if many or len(marks) > VALUES_MAX:
         raise BadInput(f"The body has more than {VALUES_MAX} values; arrays go in as one string.")
+    if marks.count(1) <= depth_max:
+        return
     # Opening is +1, closing is -1, a comma is 0: the running sum is the depth.
     depths = np.cumsum(np.frombuffer(marks, np.int8), dtype=np.int32)
     if depths.size and depths.max() > depth_max:

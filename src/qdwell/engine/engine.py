@@ -38,6 +38,7 @@ from qdwell.engine.inputs import InputShelf
 from qdwell.engine.instances import InstanceBook
 from qdwell.engine.loop import Loop
 from qdwell.engine.memory import Memory
+from qdwell.engine.one_thread import OneThread
 from qdwell.engine.pictures import Pictures
 from qdwell.engine.requests import NewGroup, NewJob
 from qdwell.engine.stations import MOCK, Station, announced, classical_pool, stations_of
@@ -76,7 +77,7 @@ class Engine(Answers):
         self._store = store
         self._clock = clock
         # One thread writes: SQLite has one writer, and commits come in the order they were decided.
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._writer = OneThread("store-writer")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
         forks = server or ForkServer(preload_for([*(row.kind for row in config.backends), MOCK]))
         self._own_server = None if server else forks
@@ -158,7 +159,7 @@ class Engine(Answers):
         await asyncio.gather(self.pictures.close(), *(pool.close() for pool in pools))
         if self._own_server is not None:
             self._own_server.close()
-        self._writer.shutdown()
+        self._writer.close()
         self._readers.shutdown()
 
     def _busy(self) -> bool:

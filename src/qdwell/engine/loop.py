@@ -16,7 +16,6 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor as Threads
 from typing import Any
 
 import structlog
@@ -42,6 +41,7 @@ from qdwell.engine.inbox import Inbox, Item, retried, subject_of
 from qdwell.engine.inputs import InputShelf
 from qdwell.engine.memory import Memory
 from qdwell.engine.meter import Meter
+from qdwell.engine.one_thread import OneThread
 from qdwell.engine.runs import Findings
 from qdwell.engine.writing import wanted, write
 from qdwell.errors import OutcomeUnknown, QdwellError, StoreError
@@ -67,7 +67,7 @@ class Loop:
         self,
         store: Store,
         clock: Clock,
-        threads: Threads,
+        writer: OneThread,
         settings: Settings,
         announce: Callable[[], Iterable[Event]],
         inbox: Inbox,
@@ -75,7 +75,7 @@ class Loop:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._threads = threads  # one thread: the store's writer
+        self._writer = writer
         self._settings = settings
         self._announce = announce
         self._inbox = inbox
@@ -366,4 +366,4 @@ class Loop:
         return decisions
 
     async def _in_thread(self, work: Callable[..., Any], *args: object) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        return await self._writer.call(work, *args)
