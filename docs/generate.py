@@ -21,6 +21,7 @@ import draw_states
 import draw_timelines
 
 from qdwell import errors
+from qdwell.cli import exits
 from qdwell.cli.main import app
 from qdwell.config import Config
 from qdwell.settings import sections
@@ -115,6 +116,7 @@ These are the reason codes of jobs, not answers to requests.
 def commands_page() -> str:
     """All commands with their arguments and options, as `--help` tells them."""
     parts = ["# Commands", "Made from `qdwell.cli` by `make docs`; do not edit."]
+    parts += ["## How commands end", inspect.cleandoc(exits.__doc__ or "")]
     parts += list(_commands(typer.main.get_command(app), "qdwell"))
     return "\n\n".join(parts) + "\n"
 

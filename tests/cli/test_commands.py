@@ -44,7 +44,7 @@ def test_the_version() -> None:
 def test_help_lists_the_commands() -> None:
     told = qdwell("--help").stdout
     missing = [
-        it for it in ("serve", "demo", "env", "config", "account", "token") if it not in told
+        it for it in ("serve", "demo", "env", "jobs", "run", "account", "token") if it not in told
     ]
     assert missing == []
 

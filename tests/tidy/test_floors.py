@@ -48,7 +48,7 @@ ONLY_HERE: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "SQL": ({"sqlalchemy", "sqlite3", "alembic", "psycopg"}, ("store/",)),
     "Qiskit": (
         {"qiskit", "qiskit_aer", "qiskit_ibm_runtime", "samplomatic", "ibm_quantum_schemas"},
-        ("executors/", "programs/", "wire/", "client/", "cli/demo"),
+        ("executors/", "programs/", "wire/", "client/", "cli/demo", "cli/run"),
     ),
     "HTTP": ({"fastapi", "starlette", "uvicorn"}, ("api/", "console/", "cli/")),
 }

@@ -30,6 +30,7 @@ from qdwell.api.metrics import Metrics
 from qdwell.api.outcomes import Outcomes
 from qdwell.api.parts import Parts
 from qdwell.api.push import Push
+from qdwell.api.queue import QueueRoutes
 from qdwell.api.sessions import SESSION_QUERY, Sessions
 from qdwell.api.submission import Submission
 from qdwell.api.usage import WORKLOAD_QUERY, UsageRoutes
@@ -81,7 +82,7 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("POST", job, submission.create, m.Accepted, m.JobRequest, hot=True),
         R("GET", f"{one}/outcome", push.outcome, m.Outcome, query=("wait_ms", "result"),
           section=ADDED, hot=True),
-        R("GET", f"{BASE}/events", push.events, m.EventPage, query=("after", "wait_ms"),
+        R("GET", f"{BASE}/events", push.events, m.EventPage, query=("after", "wait_ms", "all"),
           section=ADDED),
         R("GET", one, jobs.read, m.JobDocument, query=("exclude_params",), hot=True),
         R("GET", f"{one}/results", jobs.results, blob, hot=True),
@@ -112,6 +113,8 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("GET", "/healthz", health(parts), m.Health, section=ADDED),
         R("GET", "/metrics", metrics.answer, text, section=ADDED),
         R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
+        R("GET", f"{BASE}/admin/queue", QueueRoutes(parts).queue, m.QueueList, query=("backend",),
+          section=ADDED),
         R("PUT", f"{BASE}/admin/backends/{{name}}", admin.set_mode, m.Device,
           m.BackendModeRequest, section=ADDED),
     ]

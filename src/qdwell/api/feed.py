@@ -22,6 +22,7 @@ from qdwell.engine import Change, Engine
 
 KEPT = 20_000  # changes that can be told again
 TOLD_MOST = 2_000  # in one answer
+EVERYBODY = "*"  # in place of an instance: the changes of all, for operators
 
 
 class Feed:
@@ -73,6 +74,7 @@ class Feed:
         self._last += 1
         self._kept.append((self._last, instance, entry))
         self._wake(instance)
+        self._wake(EVERYBODY)
 
     def _wake(self, key: str) -> None:
         for waiter in self._waiting.pop(key, ()):
@@ -92,7 +94,7 @@ class Feed:
     def since(
         self, cursor: str | None, instance: str
     ) -> tuple[str, list[tuple[int, dict[str, Any]]], bool]:
-        """The changes of an instance behind a cursor.
+        """The changes of an instance, or of `EVERYBODY`, behind a cursor.
 
         Returns the cursor for the next time, the changes by number, and whether some may be
         missing.
@@ -125,6 +127,8 @@ class Feed:
         for at, owner, entry in islice(self._kept, skip, None):
             if owner == instance:
                 yield at, entry
+            elif instance == EVERYBODY:
+                yield at, {**entry, "instance": owner}
 
     async def wait_change(self, instance: str, ms: int) -> None:
         """Return at the next change of the instance, after `ms`, or when the server stops."""

@@ -14,12 +14,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from qdwell.api.auth import Caller
 from qdwell.api.body import Query
 from qdwell.api.edge import JsonBytes, reply
-from qdwell.api.feed import Feed
+from qdwell.api.feed import EVERYBODY, Feed
 from qdwell.api.outcomes import HELD_MS_MAX, Outcomes
 from qdwell.api.parts import Parts
+from qdwell.errors import NotAllowed
 
 STREAM_PULSE_MS = 15_000  # a comment keeps proxies from closing a quiet stream
 
@@ -53,29 +53,34 @@ class Push:
         `Last-Event-ID` resumes it.
         """
         caller = await self._parts.caller(request)
-        query = Query(request, ("after", "wait_ms"))
+        query = Query(request, ("after", "wait_ms", "all"))
+        whose = caller.instance.crn
+        if query.flag("all") is True:
+            if not caller.owner.admin:
+                raise NotAllowed()
+            whose = EVERYBODY
         await self._feed.start()
         after = query.text("after") or request.headers.get("last-event-id")
         if "text/event-stream" in request.headers.get("accept", ""):
             return StreamingResponse(
-                self._stream(caller, after),
+                self._stream(whose, after),
                 media_type="text/event-stream",
                 headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
             )
         held = query.page("wait_ms", 0, HELD_MS_MAX, least=0)
-        cursor, changes, reset = self._feed.since(after, caller.instance.crn)
+        cursor, changes, reset = self._feed.since(after, whose)
         if held and after is not None and not changes and not reset:
-            await self._feed.wait_change(caller.instance.crn, held)
-            cursor, changes, reset = self._feed.since(after, caller.instance.crn)
+            await self._feed.wait_change(whose, held)
+            cursor, changes, reset = self._feed.since(after, whose)
         told = [entry for _, entry in changes]
         return reply({"cursor": cursor, "changes": told, "reset": reset})
 
-    async def _stream(self, caller: Caller, after: str | None) -> AsyncIterator[bytes]:
-        cursor, _, _ = self._feed.since(None, caller.instance.crn)
+    async def _stream(self, whose: str, after: str | None) -> AsyncIterator[bytes]:
+        cursor, _, _ = self._feed.since(None, whose)
         cursor = after or cursor
         yield f"retry: 500\nid: {cursor}\n\n".encode()
         while not self._parts.closing.is_set():
-            cursor, changes, reset = self._feed.since(cursor, caller.instance.crn)
+            cursor, changes, reset = self._feed.since(cursor, whose)
             if reset:
                 yield f"id: {cursor}\nevent: reset\ndata: {{}}\n\n".encode()
             for number, change in changes:
@@ -83,5 +88,5 @@ class Push:
                 head = f"id: {self._feed.cursor(number)}\nevent: {change['kind']}"
                 yield f"{head}\ndata: {data}\n\n".encode()
             if not changes and not reset:
-                await self._feed.wait_change(caller.instance.crn, STREAM_PULSE_MS)
+                await self._feed.wait_change(whose, STREAM_PULSE_MS)
                 yield b":\n\n"

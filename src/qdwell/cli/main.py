@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from qdwell import __version__
-from qdwell.cli import admin
+from qdwell.cli import admin, job, operate, run, user
+from qdwell.cli.asking import AccountName
 from qdwell.cli.credentials import (
     CREDENTIALS_FILE,
     ServerFacts,
@@ -21,8 +21,9 @@ from qdwell.cli.credentials import (
     ready_folder,
     write_server,
 )
+from qdwell.cli.exits import Teaching
 from qdwell.config import Config
-from qdwell.errors import ConfigError, QdwellError
+from qdwell.errors import ConfigError
 from qdwell.store.places import Place
 
 ConfigFile = Annotated[
@@ -30,21 +31,10 @@ ConfigFile = Annotated[
 ]
 
 
-class _Teaching(typer.core.TyperGroup):
-    """Ends with one line on stderr, never a traceback, for what we raise on purpose."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (QdwellError, OSError) as error:
-            typer.echo(f"qdwell: {error}", err=True)
-            raise typer.Exit(1) from None
-
-
 app = typer.Typer(
     name="qdwell",
-    cls=_Teaching,
-    add_completion=False,
+    cls=Teaching,
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -52,6 +42,14 @@ app = typer.Typer(
 )
 app.add_typer(admin.accounts, name="account")
 app.add_typer(admin.tokens, name="token")
+for command in (user.login, user.jobs, user.sessions, user.backends, user.usage):
+    app.command()(command)
+app.add_typer(job.job, name="job")
+app.add_typer(user.session, name="session")
+app.add_typer(operate.backend, name="backend")
+app.command()(operate.queue)
+app.command()(operate.events)
+app.command()(run.run)
 
 
 def _version(wanted: bool) -> None:
@@ -115,6 +113,17 @@ def _check_free(host: str, port: int) -> None:
     except OSError as error:
         why = f"cannot bind {host} port {port}: {error.strerror or error}; try another, or --port 0"
         raise ConfigError("server.port", why) from None
+
+
+@app.command()
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print one picture, and end.")] = False,
+    account: AccountName = None,
+) -> None:
+    """Watch machines, sessions, and your jobs, full screen; Ctrl-C ends it."""
+    from qdwell.cli.top import top as run_top
+
+    run_top(account, once=once)
 
 
 @app.command()

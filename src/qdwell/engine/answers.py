@@ -82,6 +82,11 @@ class Answers:
         """The job as it is stored, None if it is final or unknown."""
         return self._memory.jobs.get(job_id)
 
+    def live_jobs(self, backend: str) -> list[Job]:
+        """The jobs of a backend that have not ended, as they are stored, oldest first."""
+        mine = [job for job in self._memory.jobs.values() if job.backend == backend]
+        return sorted(mine, key=lambda job: job.seq)
+
     def live_group(self, group_id: str) -> Group | None:
         """The session or batch as it is stored, None if it is closed or unknown."""
         return self._memory.groups.get(group_id)

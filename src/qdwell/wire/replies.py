@@ -198,6 +198,27 @@ class Outcome(Reply):
     result: Any = Field(None, description="Left out before the end; null if it has been erased.")
 
 
+class QueueEntry(Reply):
+    """A job that waits or runs, as operators see it."""
+
+    id: str
+    backend: str
+    status: str
+    instance: str
+    instance_name: str
+    session_id: str | None
+    created: str
+    position: int | None = Field(description="its turn; null if it runs, or is too far away")
+    estimated_start_time: str | None
+
+
+class QueueList(Reply):
+    """The jobs of all instances that wait or run."""
+
+    jobs: list[QueueEntry]
+    count: int
+
+
 class EventPage(Reply):
     """What has changed since a cursor."""
 
