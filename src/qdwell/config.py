@@ -33,6 +33,9 @@ class Server:
     public_url: str | None = setting(
         None, "The URL users reach, if not the bound one (behind a proxy); `qdwell env` prints it."
     )
+    peer_url: str | None = setting(
+        None, "The URL at which a standby reaches this server, if not the bound one."
+    )
     body_bytes_max: int = setting(50_000_000, "Largest request body (L13).", least=1_000)
     body_depth_max: int = setting(
         64, "Deepest nesting of a JSON body; deeper ones only serve to exhaust us.", least=8
@@ -211,11 +214,11 @@ class Config:
         for name, plan in self.plans.items():
             _check_plan(name, plan)
         _check_storage(self.store)
-        url = self.server.public_url
-        if url is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", url):
-            raise ConfigError(
-                "server.public_url", f"must be http(s)://host[:port] without end slash, not {url!r}"
-            )
+        for name in ("public_url", "peer_url"):
+            url = getattr(self.server, name)
+            if url is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", url):
+                why = f"must be http(s)://host[:port] without end slash, not {url!r}"
+                raise ConfigError(f"server.{name}", why)
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Config:

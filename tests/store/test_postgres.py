@@ -13,7 +13,7 @@ import pytest
 
 from pgserver import Server
 from qdwell.core.decisions import Note
-from qdwell.errors import NotLeader, StoreError, StoreTooNew, StoreUnavailable
+from qdwell.errors import NotLeader, OutcomeUnknown, StoreError, StoreTooNew, StoreUnavailable
 from qdwell.store import Place, Store, accounts, open_store
 from qdwell.store.migrations import NEWEST
 from qdwell.store.postgres import CHANNEL, PostgresDatabase
@@ -74,6 +74,7 @@ class Gossip:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.armed = False
+        self.alone = False  #: there is no other connection after that
         self.swallow = False  #: the COMMIT itself is lost, not only its answer
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -85,7 +86,8 @@ class Gossip:
         thread.start()
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for each in self._sockets:
             with suppress(OSError):
@@ -117,6 +119,8 @@ class Gossip:
         while data := _received(client):
             if self.armed and b"COMMIT\0" in data:
                 self.armed = False
+                if self.alone:
+                    self._listener.shutdown(socket.SHUT_RDWR)
                 if not self.swallow:
                     # What comes back is read here, so that it is committed; nobody hears of it.
                     client.shutdown(socket.SHUT_WR)
@@ -180,6 +184,18 @@ def test_a_commit_that_never_arrived_is_an_error(gossip: Gossip, place: Place) -
     write(store, "after")
     assert notes(store) == ["after"]
     store.close()
+
+
+def test_a_commit_that_nobody_can_tell_of_says_so(gossip: Gossip, place: Place) -> None:
+    """Its answer is lost, and then the whole database: not "nothing was stored"."""
+    store = open_store(through(gossip, place))
+    gossip.armed = gossip.alone = True
+    with pytest.raises(OutcomeUnknown, match="lost in a commit"):
+        write(store, "who knows")
+    store.close()
+    again = open_store(place)
+    assert notes(again) == ["who knows"]
+    again.close()
 
 
 def test_lost_connections_cost_the_next_user_nothing(store: Store, postgres: Server) -> None:

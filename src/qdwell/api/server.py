@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import ipaddress
 import signal
 import socket
 import sys
@@ -23,10 +24,11 @@ import uvloop
 from fastapi import FastAPI
 
 from qdwell.api import observe
-from qdwell.api.app import build
+from qdwell.api.houses import Alone, Shared, Watch
 from qdwell.clock import SystemClock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
+from qdwell.engine.memory import Watcher
 from qdwell.errors import StoreUnavailable
 from qdwell.store import Place, open_store
 
@@ -135,12 +137,12 @@ async def _serve(
         contextlib.closing(open_store(Place.of(config, data_dir))) as store,
     ):
         store.warm_up()
-        engine = Engine(config, store, clock)
-        end_traces = _observe(config, engine)
-        await engine.start()
+        watch, end_traces = _observers(config)
+        house: Alone | Shared = Alone(config, store, clock, watch, extend)
+        if config.store.database_url is not None:
+            house = Shared(config, store, clock, watch, extend, _peer_url(config, listener))
         try:
-            app = build(config, store, engine, clock)
-            extend(app)
+            app = await house.start()
             server = _Server(
                 uvicorn.Config(
                     app,
@@ -158,26 +160,30 @@ async def _serve(
                     backlog=BACKLOG,
                 )
             )
-            await _run(server, engine, app.state.parts.closing, listener, on_ready)
+            await _run(server, house, listener, on_ready)
         finally:
-            await engine.stop(GRACE_MS)
+            await house.stop(GRACE_MS)
             await asyncio.to_thread(end_traces)
 
 
-def _observe(config: Config, engine: Engine) -> Callable[[], None]:
-    """Have jobs logged and traced as the config says; return what sends the last traces."""
-    if config.server.log_jobs:
-        engine.watch(observe.log_change)
-    if config.server.traces_url is None:
-        return lambda: None
-    tracer, end = observe.tracer_to(config.server.traces_url)
-    engine.watch(observe.trace_jobs(tracer))
-    return end
+def _observers(config: Config) -> tuple[Watch, Callable[[], None]]:
+    """How engines are watched, by the config: jobs logged and traced; and what sends the last."""
+    watchers: list[Watcher] = [observe.log_change] if config.server.log_jobs else []
+    end: Callable[[], None] = lambda: None  # noqa: E731
+    if config.server.traces_url is not None:
+        tracer, end = observe.tracer_to(config.server.traces_url)
+        watchers.append(observe.trace_jobs(tracer))
+
+    def watch(engine: Engine) -> None:
+        for each in watchers:
+            engine.watch(each)
+
+    return watch, end
 
 
-async def _ready(engine: Engine, serving: asyncio.Future[None]) -> None:
+async def _ready(house: Alone | Shared, serving: asyncio.Future[None]) -> None:
     """Wait until every backend is ready. One that does not start delays us, but not for ever."""
-    ready = asyncio.ensure_future(engine.ready())
+    ready = asyncio.ensure_future(house.ready())
     waits: set[asyncio.Future[None]] = {ready, serving}
     await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
@@ -185,8 +191,7 @@ async def _ready(engine: Engine, serving: asyncio.Future[None]) -> None:
 
 async def _run(
     server: _Server,
-    engine: Engine,
-    closing: asyncio.Event,
+    house: Alone | Shared,
     listener: socket.socket,
     on_ready: Callable[[str], None],
 ) -> None:
@@ -194,7 +199,7 @@ async def _run(
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        closing.set()
+        house.close()
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -204,13 +209,13 @@ async def _run(
         listening = asyncio.ensure_future(server.listening.wait())
         await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
-        await _ready(engine, serving)
+        await _ready(house, serving)
         if not serving.done():
             # The command makes the first account here, through a connection of its own.
             await asyncio.to_thread(on_ready, _url(listener))
         await serving
     finally:
-        closing.set()
+        house.close()
         server.should_exit = True
         if not serving.done():
             await serving
@@ -228,6 +233,15 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _peer_url(config: Config, listener: socket.socket) -> str:
+    """Where other servers reach this one: an address of all interfaces says nothing to them."""
+    if config.server.peer_url is not None:
+        return config.server.peer_url
+    host, port = listener.getsockname()[:2]
+    everywhere = ipaddress.ip_address(host).is_unspecified
+    return f"http://{socket.gethostname()}:{port}" if everywhere else _url(listener)
 
 
 def _url(listener: socket.socket) -> str:

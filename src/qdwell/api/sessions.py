@@ -12,6 +12,7 @@ from qdwell.api.body import Query, read_message
 from qdwell.api.documents import mode_word, session_document
 from qdwell.api.edge import no_content, reply
 from qdwell.api.parts import Parts
+from qdwell.api.repeats import job_id_of as id_of
 from qdwell.config import Plan
 from qdwell.core.group import Group, GroupState, Mode
 from qdwell.engine.requests import BackendView, NewGroup
@@ -44,6 +45,9 @@ class Sessions:
         """Open a session or a batch (S1-S7)."""
         parts = self._parts
         caller = await parts.caller(request)
+        group_id = id_of(caller.instance.crn, request.headers.get("idempotency-key"))
+        if group_id is not None and (made := await self._made(caller, group_id)) is not None:
+            return reply(await self._whole_document(made))
         asked = await read_message(request, SessionRequest, BODY_BYTES_MAX, 8)
         if asked.instance and asked.instance not in (caller.instance.crn, caller.instance.name):
             raise NotAllowed()
@@ -64,6 +68,7 @@ class Sessions:
                 interactive_ttl_ms=interactive_ttl_seconds(mode, plan) * 1000,
                 max_ttl_ms=self._max_ttl_ms(ttl, mode, plan),
                 active_ttl_ms=active_ttl_ms(ttl, mode, plan),
+                group_id=group_id,
             )
         )
         return reply(await self._whole_document(group))
@@ -133,6 +138,11 @@ class Sessions:
         if group.closed_at is None:
             await self._parts.engine.cancel_group(caller.instance.crn, session_id)
         return no_content()
+
+    async def _made(self, caller: Caller, group_id: str) -> Group | None:
+        """The group that an earlier sending of the same request has made."""
+        row = await asyncio.to_thread(self._parts.store.group, caller.instance.crn, group_id)
+        return None if row is None else row.group
 
     async def _group(self, caller: Caller, session_id: str) -> Group:
         """The group, live or closed; one of another instance is unknown (S13)."""

@@ -104,6 +104,13 @@ class Store(Protocol):
         """
         ...
 
+    def lead(self, epoch: int) -> None:
+        """Lead among the servers that share the database: writes of an earlier epoch are refused.
+
+        It is given up by nobody: what is written in an epoch that is over raises `NotLeader`.
+        """
+        ...
+
     def warm_up(self) -> None:
         """Do now, at the start of a server, what would make its first commits slow."""
         ...

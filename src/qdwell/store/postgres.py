@@ -33,8 +33,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from qdwell.errors import NotLeader, StoreError, StoreUnavailable
+from qdwell.errors import NotLeader, OutcomeUnknown, StoreError, StoreUnavailable
 from qdwell.store.statements import Glance
+from qdwell.store.upkeep import finish
 
 OLDEST = 150_000  # as server_version_num has it: 15
 BUSY_MS = 10_000  # a transaction that holds the row longer than this is stuck, not busy
@@ -111,7 +112,8 @@ class PostgresDatabase:
         Raises:
             NotLeader: another server has taken over; nothing was written.
             StoreError: the schema refused a row.
-            StoreUnavailable: the database cannot be written now.
+            StoreUnavailable: the database cannot be written now; nothing was.
+            OutcomeUnknown: the connection broke in the commit, and there is no other one.
         """
         with self._lock, self._translated():
             try:
@@ -123,8 +125,7 @@ class PostgresDatabase:
                 self._after.clear()
                 raise
             after, self._after = self._after, []
-            for step in after:
-                step()
+            finish(after)
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -226,7 +227,12 @@ class PostgresDatabase:
         except DBAPIError as error:
             if not isinstance(error.orig, psycopg.OperationalError):
                 raise
-            if not self._happened(transaction, process):
+            try:
+                happened = self._happened(transaction, process)
+            except psycopg.Error as again:
+                why = f"{self.name} was lost in a commit: {_said(error)}"
+                raise OutcomeUnknown(why) from again
+            if not happened:
                 raise
 
     def _happened(self, transaction: str, process: int) -> bool:

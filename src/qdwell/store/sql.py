@@ -50,6 +50,7 @@ class Database(Protocol):
 
     dialect: Dialect
     name: str  #: as messages call it, without a password
+    epoch: int | None  #: in which this process leads, where several servers share the database
 
     def insert(self, table: Table) -> Any:
         """Return the database's own INSERT, with ON CONFLICT."""
@@ -154,6 +155,10 @@ class SqlStore:
     def sweep(self, now: int) -> int:
         """Remove what nobody can ask for any more. See `Store.sweep`."""
         return upkeep.sweep(self.database, self.blobs, now)
+
+    def lead(self, epoch: int) -> None:
+        """Fence every write from now on. See `Store.lead`."""
+        self.database.epoch = self.blobs.epoch = epoch
 
     def warm_up(self) -> None:
         """Make the first commits as quick as later ones. See `Store.warm_up`."""

@@ -19,15 +19,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from qdwell.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from qdwell.store.statements import Glance
-
-log = structlog.get_logger()
+from qdwell.store.upkeep import finish
 
 BUSY_MS = 10_000  # a writer that holds the lock longer than this is stuck, not busy
 _READERS_KEPT = 8
@@ -45,6 +43,7 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = str(path)
+        self.epoch: int | None = None  # one server has this folder, and nobody takes over
         self._lock = threading.RLock()
         self._after: list[Callable[[], None]] = []
         self._writer_engine = self._engine("BEGIN IMMEDIATE", 1, 0, _prepare_writer)
@@ -85,16 +84,8 @@ class SqliteDatabase:
                     cause = getattr(error, "orig", None) or error
                     raise OutcomeUnknown(f"{self.path} failed in a commit: {cause}") from error
                 raise
-            self._step_after()
-
-    def _step_after(self) -> None:
-        """What follows a commit. It is durable already, so nothing here may look like its fault."""
-        after, self._after = self._after, []
-        for step in after:
-            try:
-                step()
-            except OSError as error:  # a file that is in the way until the next sweep
-                log.error("not cleaned up after a commit", error=str(error))
+            after, self._after = self._after, []
+            finish(after)
 
     def migrating(self) -> AbstractContextManager[Connection]:
         """One transaction that may change the schema: as any other, since all are exclusive."""

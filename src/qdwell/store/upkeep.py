@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy import delete, select, update
 
+from qdwell.errors import StoreUnavailable
 from qdwell.store.blobs import Blobs
 from qdwell.store.ids import new_id
 from qdwell.store.statements import file_key
@@ -13,6 +16,8 @@ from qdwell.store.tables import blobs, job_blobs, jobs, server
 
 if TYPE_CHECKING:
     from qdwell.store.sql import Database
+
+log = structlog.get_logger()
 
 INTERIM_KEPT_MS = 2 * 86_400_000  # J32
 
@@ -44,6 +49,15 @@ def sweep(database: Database, content: Blobs, now: int) -> int:
 
         database.after_commit(remove)
     return len(dropped) + len(strays)
+
+
+def finish(steps: Iterable[Callable[[], None]]) -> None:
+    """What follows a commit. It is durable already, so nothing here may look like its fault."""
+    for step in steps:
+        try:
+            step()
+        except (OSError, StoreUnavailable) as error:  # a file is in the way until the next sweep
+            log.error("not cleaned up after a commit", error=str(error))
 
 
 def join(database: Database, content: Blobs) -> None:

@@ -1,0 +1,196 @@
+"""A server's inside: the engine with its application, alone on its folder or one of several.
+
+`Alone` has the engine for as long as the server runs. `Shared` has it while this server leads: it
+is made when leadership comes, and thrown away when it goes. Both give the HTTP server one
+application, and are told when to hold no request any longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from qdwell.api.app import build
+from qdwell.api.door import Door
+from qdwell.clock import Clock
+from qdwell.config import Config
+from qdwell.engine.engine import Engine
+from qdwell.engine.workers import ForkServer, preload_for
+from qdwell.errors import QdwellError, StoreError
+from qdwell.store import Store, accounts
+from qdwell.store.leadership import Leadership
+from qdwell.store.postgres import PostgresDatabase
+
+TRY_AGAIN_MS = 500  # to start the engine, while the database does not answer
+
+log = structlog.get_logger("qdwell.server")
+Extend = Callable[[FastAPI], None]
+Watch = Callable[[Engine], None]
+
+
+class Alone:
+    """One server, one engine."""
+
+    def __init__(
+        self, config: Config, store: Store, clock: Clock, watch: Watch, extend: Extend
+    ) -> None:
+        self._engine = Engine(config, store, clock)
+        watch(self._engine)
+        self._config, self._store, self._clock, self._extend = config, store, clock, extend
+        self._closing: asyncio.Event | None = None
+
+    async def start(self) -> ASGIApp:
+        """Start the engine; return the application.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        await self._engine.start()
+        app = build(self._config, self._store, self._engine, self._clock)
+        self._extend(app)
+        self._closing = app.state.parts.closing
+        return app
+
+    async def ready(self) -> None:
+        """Return when every backend's device has answered."""
+        await self._engine.ready()
+
+    def close(self) -> None:
+        """Answer what is held; the server stops."""
+        if self._closing is not None:
+            self._closing.set()
+
+    async def stop(self, grace_ms: int) -> None:
+        """Stop the engine."""
+        await self._engine.stop(grace_ms)
+
+
+class Shared:
+    """One of several servers on a PostgreSQL database. `url` is where the others reach it."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        clock: Clock,
+        watch: Watch,
+        extend: Extend,
+        url: str,
+    ) -> None:
+        assert isinstance(store.database, PostgresDatabase)
+        self._config, self._store, self._clock = config, store, clock
+        self._watch, self._extend = watch, extend
+        # Warm before it is needed: a takeover shall not wait for imports.
+        self._forks = ForkServer(preload_for([*(row.kind for row in config.backends), "mock"]))
+        self._loop = asyncio.get_running_loop()
+        self._leadership = Leadership(
+            store.database, url, lambda _: self._call(self._turned), self._announced
+        )
+        self._door = Door(config, clock, self._leadership)
+        self._change = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._engine: Engine | None = None
+        self._epoch: int | None = None
+        self._closing: asyncio.Event | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> ASGIApp:
+        """Begin to follow or to lead; return the application."""
+        await self._forks.warm()
+        self._leadership.start()
+        self._keeping = asyncio.create_task(self._keep(), name="standing")
+        return self._door
+
+    async def ready(self) -> None:
+        """Return when this server leads with every device ready, or another one leads."""
+        await self._ready.wait()
+        if self._engine is not None:
+            await self._engine.ready()
+
+    def close(self) -> None:
+        """Answer what is held; the server stops."""
+        if self._closing is not None:
+            self._closing.set()
+
+    async def stop(self, grace_ms: int) -> None:
+        """Stop the engine, if it is here, and let a follower lead."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        self._door.app = None
+        if self._engine is not None:
+            await self._engine.stop(grace_ms)
+        if self._keeping is not None:
+            await asyncio.to_thread(self._leadership.stop)
+        await self._door.close()
+        self._forks.close()
+
+    # ---- as leadership comes and goes -----------------------------------------------------------
+
+    def _call(self, work: Callable[[], None]) -> None:
+        """From the leadership's thread: do it in the event loop."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work)
+
+    def _turned(self) -> None:
+        self._change.set()
+        self._door.turn()
+
+    def _announced(self, what: str) -> None:
+        if what == accounts.ACCOUNTS:
+            self._call(self._read_accounts)
+
+    def _read_accounts(self) -> None:
+        if self._engine is not None and self._leadership.valid:
+            reading = asyncio.ensure_future(self._engine.instances_changed())
+            reading.add_done_callback(_logged)
+
+    async def _keep(self) -> None:
+        """Have an engine exactly while this server leads, one for each epoch."""
+        while True:
+            self._change.clear()
+            standing = self._leadership.standing
+            if self._epoch is not None and standing.mine != self._epoch:
+                await self._step_down()
+            if standing.mine is not None and self._epoch is None:
+                await self._lead(standing.mine)
+            if self._epoch is not None or standing.url is not None:
+                self._ready.set()
+            if self._epoch == standing.mine:
+                await self._change.wait()
+
+    async def _lead(self, epoch: int) -> None:
+        self._store.lead(epoch)
+        engine = Engine(self._config, self._store, self._clock, self._forks)
+        self._watch(engine)
+        try:
+            await engine.start()
+            app = build(self._config, self._store, engine, self._clock)
+        except QdwellError as error:
+            log.error("this server leads, but cannot start", error=str(error))
+            await engine.abandon()
+            if not isinstance(error, StoreError):
+                raise
+            await self._clock.sleep_until(self._clock.now() + TRY_AGAIN_MS)
+            return
+        self._extend(app)
+        self._engine, self._epoch, self._closing = engine, epoch, app.state.parts.closing
+        self._door.app = app
+        self._door.turn()
+
+    async def _step_down(self) -> None:
+        """Another server leads: nothing of what is in memory here counts any more."""
+        self._door.app = None
+        self.close()
+        engine, self._engine, self._epoch = self._engine, None, None
+        if engine is not None:
+            await engine.abandon()
+
+
+def _logged(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.warning("accounts not read", error=str(error))

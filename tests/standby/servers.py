@@ -1,0 +1,118 @@
+"""Servers of one database, as processes that can be killed and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+
+TAKEOVER_S = 10
+START_S = 90
+
+CONFIG = """
+[store]
+database_url = "{url}"
+blobs = "{blobs}"
+
+[[backends]]
+name = "machine"
+kind = "ideal"
+
+[[backends]]
+name = "slow_machine"
+kind = "scripted"
+options = {{ run_ms = 4000 }}
+
+[plans.default]
+session_interactive_ttl_seconds = 60
+"""
+
+
+class Standby:
+    """One `qdwell serve`."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._log = (folder / "log").open("wb")
+        command = [sys.executable, "-m", "qdwell", "serve", "--port", "0"]
+        command += ["--data-dir", str(folder), "--config", str(config)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
+        )
+        self.url = self._announced()
+
+    def _announced(self) -> str:
+        found: list[str] = []
+        said = threading.Event()
+
+        def read() -> None:
+            for line in self.process.stdout or ():
+                words = line.decode(errors="replace").split()
+                if not found and "serves" in words:
+                    found.append(words[-1])
+                    said.set()
+            said.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        said.wait(START_S)
+        assert found, self.log()
+        return found[0]
+
+    def log(self) -> str:
+        """The end of what it has said."""
+        return (self.folder / "log").read_text()[-6000:]
+
+    def health(self) -> dict[str, Any]:
+        """What it says of itself; empty if it says nothing."""
+        try:
+            answer = httpx.get(f"{self.url}/healthz", timeout=2, trust_env=False)
+            return dict(answer.json())
+        except httpx.HTTPError:
+            return {}
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server, not to its workers."""
+        self.process.send_signal(number)
+
+    def end(self) -> None:
+        """Be sure that it, and what it started, is gone."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+
+
+@contextmanager
+def pair(folder: Path, database_url: str) -> Iterator[tuple[Standby, Standby]]:
+    """Two servers, the leader first."""
+    config = folder / "qdwell.toml"
+    config.write_text(CONFIG.format(url=database_url, blobs=folder / "blobs"))
+    made: list[Standby] = []
+    try:
+        made += [Standby(folder / "one", config), Standby(folder / "two", config)]
+        assert made[1].health()["status"] == "standby", made[1].log()
+        yield made[0], made[1]
+    finally:
+        for each in made:
+            each.end()
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float) -> float:
+    """Wait for something that a server does by itself; return the seconds it took."""
+    start = monotonic()
+    while not condition():
+        assert monotonic() < start + seconds, f"never came: {what}"
+        threading.Event().wait(0.05)
+    return monotonic() - start
