@@ -40,6 +40,11 @@ class Server:
     body_depth_max: int = setting(
         64, "Deepest nesting of a JSON body; deeper ones only serve to exhaust us.", least=8
     )
+    old_clients: bool = setting(
+        False,
+        "Serve the stock client's releases 0.20 to 0.40 too: API tokens in headers, the channel "
+        "ibm_quantum, and circuits in QPY 10 to 12, whose formulas are less safe to read.",
+    )
     status_hold_ms: int = setting(
         500,
         "Longest hold of a status request that is about to change; 0 always answers at once.",

@@ -56,10 +56,10 @@ pending_jobs_max = 2
 class Running:
     """A server with its data in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: str = CONFIG) -> None:
         self.folder = folder
         self.port = _free_port()
-        (folder / "qdwell.toml").write_text(CONFIG)
+        (folder / "qdwell.toml").write_text(config)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

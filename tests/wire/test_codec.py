@@ -214,3 +214,40 @@ def test_decoding_does_not_load_the_client() -> None:
         "codec.load_qpy; sys.exit(any(m.startswith('qiskit') for m in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def old_qpy(version: int, formulas: bytes) -> bytes:
+    """A circuit with a formula of its parameter, as a client of that time writes it."""
+    import io
+
+    from qiskit import qpy
+
+    circuit = QuantumCircuit(1)
+    circuit.rx(2 * Parameter("a") + 1, 0)
+    file = io.BytesIO()
+    qpy.dump(circuit, file, version=max(version, 13))
+    written = bytearray(file.getvalue())
+    written[6] = version
+    written[18:19] = formulas
+    return bytes(written)
+
+
+@pytest.mark.parametrize(
+    ("version", "formulas", "least", "words"),
+    [
+        (12, b"p", 13, "QPY version 12; this server reads 13"),
+        (9, b"p", 10, "QPY version 9; this server reads 10"),
+        (13, b"e", 13, "with symengine, which this server does not read"),
+        (12, b"e", 13, "with symengine"),
+    ],
+)
+def test_old_qpy_is_refused_unless_old_clients_are_served(
+    version: int, formulas: bytes, least: int, words: str
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        codec.check_qpy(old_qpy(version, formulas), "circuit", least)
+
+
+def test_old_qpy_is_read_if_old_clients_are_served() -> None:
+    codec.check_qpy(old_qpy(10, b"e"), "circuit", 10)
+    codec.check_qpy(old_qpy(12, b"p"), "circuit", 10)

@@ -27,6 +27,7 @@ from qdwell.api.edge import HANDLERS, Edge, Hot, reply
 from qdwell.api.feed import Feed
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.metrics import Metrics
+from qdwell.api.older import QUANTUM, Older
 from qdwell.api.outcomes import Outcomes
 from qdwell.api.parts import Parts
 from qdwell.api.push import Push
@@ -44,6 +45,7 @@ BASE = "/api/v1"
 RUNTIME = "Runtime dialect"
 BESIDE = "Beside it, for the stock client"
 ADDED = "Added by qdwell"
+OLDER = "For clients from 0.20 to 0.40"
 REPEATED = {"tags", "status"}
 _TEXT = {"schema": {"type": "string"}}
 
@@ -76,7 +78,7 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     text, blob = "text/plain", "application/json"
     R = Route  # noqa: N806  so that the table keeps to one line for each route
     # fmt: off
-    return [
+    table = [
         R("GET", f"{BASE}/instances/usage", usage.instance, m.Usage, hot=True),
         R("GET", f"{machine}/status", backends.status, m.BackendStatus, hot=True),
         R("POST", job, submission.create, m.Accepted, m.JobRequest, hot=True),
@@ -118,7 +120,19 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("PUT", f"{BASE}/admin/backends/{{name}}", admin.set_mode, m.Device,
           m.BackendModeRequest, section=ADDED),
     ]
+    if parts.config.server.old_clients:
+        older, quantum = Older(parts), QUANTUM
+        table += [
+            R("GET", f"{machine}/defaults", older.defaults, blob, section=OLDER),
+            R("GET", f"{BASE}/instance", older.instance, blob, section=OLDER),
+            R("GET", f"{quantum}/version", older.version, blob, section=OLDER),
+            R("POST", f"{quantum}/users/loginWithToken", older.login, blob, m.LoginRequest,
+              section=OLDER),
+            R("GET", f"{quantum}/users/me", older.me, blob, section=OLDER),
+            R("GET", f"{quantum}/Network", older.network, blob, section=OLDER),
+        ]
     # fmt: on
+    return table
 
 
 class _Application(FastAPI):
@@ -137,7 +151,8 @@ class _Application(FastAPI):
 
 def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI:
     """Return the application. The engine must be started before requests arrive."""
-    parts = Parts(config, store, engine, clock, Auth(store, clock))
+    auth = Auth(store, clock, old_clients=config.server.old_clients)
+    parts = Parts(config, store, engine, clock, auth)
     app = _Application(
         title="qdwell",
         version=__version__,

@@ -50,9 +50,10 @@ class Caller:
 class Auth:
     """Checks tokens against the store."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, *, old_clients: bool = False) -> None:
         self._store = store
         self._clock = clock
+        self._old_clients = old_clients
         self._key = accounts.signing_key(store)
         self._good: OrderedDict[str, tuple[accounts.Owner, int]] = OrderedDict()
 
@@ -70,9 +71,25 @@ class Auth:
         token = form.get("apikey", [""])[0]
         if not token:
             raise BadInput("Field 'apikey' is missing.", field="apikey")
-        owner = await asyncio.to_thread(accounts.token_owner, self._store, token)
-        if owner is None:
-            raise NotAuthenticated("Unknown API token.")
+        access, _ = await self.access(token)
+        return reply(
+            {
+                "access_token": access,
+                "refresh_token": "not_supported",
+                "token_type": "Bearer",
+                "expires_in": TOKEN_SECONDS,
+                "expiration": self._clock.now() // 1000 + TOKEN_SECONDS,
+                "scope": "ibm openid",
+            }
+        )
+
+    async def access(self, token: str) -> tuple[str, accounts.Owner]:
+        """Return an access token for an API token, and whose it is.
+
+        Raises:
+            NotAuthenticated: the API token is unknown.
+        """
+        owner = await self._api_token(token)
         issued = self._clock.now() // 1000
         expires = issued + TOKEN_SECONDS
         access = jwt.encode(
@@ -81,16 +98,13 @@ class Auth:
             algorithm=ALGORITHM,
         )
         self._remember(access, owner, expires * 1000)
-        return reply(
-            {
-                "access_token": access,
-                "refresh_token": "not_supported",
-                "token_type": "Bearer",
-                "expires_in": TOKEN_SECONDS,
-                "expiration": expires,
-                "scope": "ibm openid",
-            }
-        )
+        return access, owner
+
+    async def _api_token(self, token: str) -> accounts.Owner:
+        owner = await asyncio.to_thread(accounts.token_owner, self._store, token)
+        if owner is None:
+            raise NotAuthenticated("Unknown API token.")
+        return owner
 
     # ---- each request ---------------------------------------------------------------------------
 
@@ -100,11 +114,14 @@ class Auth:
         Raises:
             NotAuthenticated: there is none, or it is not one of ours, or it has expired.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        scheme, token = self._carried(request)
         if scheme.lower() == "apikey":
+            if self._old_clients:  # asked each time, so that a token that is revoked ends at once
+                return await self._api_token(token)
             raise NotAuthenticated(
                 "API tokens are not accepted here; the client did not exchange its token.",
-                solution="Set IAM_URL to this server; `qdwell env` prints it.",
+                solution="Set IAM_URL to this server; `qdwell env` prints it. Clients before 0.39 "
+                "need the server's setting old_clients.",
             )
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated("No access token.")
@@ -117,6 +134,14 @@ class Auth:
             raise NotAuthenticated("The user of this access token is no more.")
         self._remember(token, owner, expires_at)
         return owner
+
+    def _carried(self, request: Request) -> tuple[str, str]:
+        """Scheme and token of a request."""
+        header = request.headers.get("authorization", "")
+        if not header and self._old_clients:  # the channel ibm_quantum
+            return "Bearer", request.headers.get("x-access-token", "")
+        scheme, _, token = header.partition(" ")
+        return scheme, token
 
     async def caller(self, request: Request) -> Caller:
         """Return who asks, and in which of their instances.
@@ -147,7 +172,7 @@ class Auth:
         fresh = await asyncio.to_thread(accounts.user_owner, self._store, owner.user_id)
         if fresh is None:
             raise NotAuthenticated("The user of this access token is no more.")
-        token = request.headers.get("authorization", "").partition(" ")[2]
+        _, token = self._carried(request)
         known = self._good.get(token)
         if known is not None:
             self._remember(token, fresh, known[1])

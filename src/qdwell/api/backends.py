@@ -19,6 +19,7 @@ from qdwell.engine.requests import BackendView
 from qdwell.errors import BackendOffline, BadInput, UnknownBackend
 
 OBJECTS_FROM = "2025-05-01"  # wire-protocol 5.1: names before, objects from then on
+CIRCUITS_MAX = 10_000  # of one V1 job
 STATUS_ACTIVE = "active"  # any other word on an operational backend makes the client warn (I12)
 
 
@@ -49,7 +50,7 @@ class Backends:
         view = await self._view(request, name, ("calibration_id",))
         if not view.ready:
             raise BackendOffline(view.name, view.mode_reason or None)
-        if name == view.name:
+        if name == view.name and not self._parts.config.server.old_clients:
             return JsonBytes(view.configuration)
         return JsonBytes(self._under(name, view))
 
@@ -75,10 +76,13 @@ class Backends:
         return view
 
     def _under(self, name: str, view: BackendView) -> bytes:
-        """The configuration under another name, so that the client's object has that name."""
+        """The configuration under another name, so that the client's object has that name; and
+        with what older clients read of every backend."""
         kept = self._renamed.get((view.name, name))
         if kept is None or kept[0] is not view.configuration:
             document = orjson.loads(view.configuration) | {"backend_name": name}
+            if self._parts.config.server.old_clients:
+                document["max_experiments"] = CIRCUITS_MAX
             kept = (view.configuration, orjson.dumps(document))
             self._renamed[view.name, name] = kept
         return kept[1]

@@ -49,8 +49,14 @@ def knows_codes(headers: Mapping[str, str]) -> bool:
     """Whether the client reads `reason_code` as 0.26 and later do (J16)."""
     if headers.get("ibm-api-version", "") >= FIRST_VERSION:
         return True
+    version = client_version(headers)
+    return version is not None and version >= CODE_FROM
+
+
+def client_version(headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """Release of the stock client, if the request says so; the newer ones may keep it back."""
     match = _CLIENT.search(headers.get("x-qx-client-application", ""))
-    return match is not None and (int(match[1]), int(match[2])) >= CODE_FROM
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 def ran_too_long(job: Job) -> bool:

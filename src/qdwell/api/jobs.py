@@ -15,9 +15,15 @@ from starlette.responses import Response
 
 from qdwell.api.auth import Caller
 from qdwell.api.body import Query, read_message
-from qdwell.api.documents import job_document, knows_codes, metrics_document, ran_too_long
+from qdwell.api.documents import (
+    job_document,
+    knows_codes,
+    metrics_document,
+    ran_too_long,
+)
 from qdwell.api.edge import JsonBytes, no_content, not_found, reply
 from qdwell.api.hold import LastAnswers, hold_ms
+from qdwell.api.older import as_known
 from qdwell.api.parts import Parts
 from qdwell.api.submission import check_tags
 from qdwell.core.job import SERVER_WORDS, JobState
@@ -133,7 +139,7 @@ class Jobs:
             result = await asyncio.to_thread(store.read_result, crn, job_id)
         else:
             result = store.read_result(crn, job_id)
-        return no_content() if result is None else JsonBytes(result)
+        return no_content() if result is None else JsonBytes(self._known(request, result))
 
     async def interim_results(self, request: Request, job_id: str) -> Response:
         """The interim results so far, one for each finished PUB (R5)."""
@@ -144,7 +150,14 @@ class Jobs:
         found = await asyncio.to_thread(
             self._parts.store.interim_results, caller.instance.crn, job_id
         )
-        return JsonBytes(b"[" + b",".join(content for _, content in found) + b"]")
+        raw = b"[" + b",".join(content for _, content in found) + b"]"
+        return JsonBytes(self._known(request, raw))
+
+    def _known(self, request: Request, raw: bytes) -> bytes:
+        """A result in the words of the client's release."""
+        if not self._parts.config.server.old_clients:
+            return raw
+        return as_known(raw, request.headers)
 
     async def logs(self, request: Request, job_id: str) -> Response:
         """The log of a job that has ended (J31)."""

@@ -11,6 +11,7 @@ from qdwell.api.auth import Caller
 from qdwell.api.body import Query, read_message
 from qdwell.api.documents import mode_word, session_document
 from qdwell.api.edge import no_content, reply
+from qdwell.api.older import project
 from qdwell.api.parts import Parts
 from qdwell.api.repeats import job_id_of as id_of
 from qdwell.config import Plan
@@ -49,7 +50,8 @@ class Sessions:
         if group_id is not None and (made := await self._made(caller, group_id)) is not None:
             return reply(await self._whole_document(made))
         asked = await read_message(request, SessionRequest, BODY_BYTES_MAX, 8)
-        if asked.instance and asked.instance not in (caller.instance.crn, caller.instance.name):
+        names = (caller.instance.crn, caller.instance.name, project(caller.instance.name))
+        if asked.instance and asked.instance not in names:
             raise NotAllowed()
         plan = parts.plan(caller)
         backend = self._backend(asked)

@@ -42,6 +42,7 @@ from qdwell.engine.reports import Reports
 from qdwell.engine.runs import EXECUTE, POSTPROCESS, PREPARE, STAGES, Run
 from qdwell.engine.stations import MOCK, Station, spec_of
 from qdwell.errors import QdwellError
+from qdwell.programs.work import QPY_VERSION_MIN
 
 log = structlog.get_logger()
 
@@ -76,6 +77,7 @@ class Actions:
         self.reports = Reports(stations, inbox, clock, self._log_level, self._release)
         self.stopping: set[str] = set()  #: jobs whose run on a machine is told to stop (J20)
         self.draining = False  #: the service stops: begin nothing new
+        self.qpy_version_min = QPY_VERSION_MIN
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -283,6 +285,7 @@ class Actions:
             "backend": spec_of(self._stations[run.backend].row),
             "program": work.details.program_id,
             "executions_max": work.executions_max,
+            "qpy_version_min": self.qpy_version_min,
             "group": work.group,
             "hand_back_ms": hand_back_ms,
         }

@@ -235,7 +235,7 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
         progress.stage = stage
         began = stopwatch_ns()
         if stage == "prepare":
-            limits = Limits(executions_max=int(head["executions_max"]))
+            limits = Limits(int(head["executions_max"]), int(head["qpy_version_min"]))
             work = Work(head["job"], head["program"], content, limits)
             value, facts = programs.prepare(work, bench.device(head["backend"]), cache)
             progress.facts = {**asdict(facts), "qiskit_version": QISKIT_VERSION}

@@ -53,6 +53,7 @@ from qdwell.errors import (
     UnknownJob,
     UnknownSession,
 )
+from qdwell.programs.work import QPY_VERSION_MIN_OLD_CLIENTS
 from qdwell.store import JobDetails, Store, new_id
 
 log = structlog.get_logger()
@@ -96,6 +97,8 @@ class Engine(Answers):
         self._actions = Actions(
             self._stations, self._classical, self._shelf, self._inbox, clock, self._machine
         )
+        if config.server.old_clients:
+            self._actions.qpy_version_min = QPY_VERSION_MIN_OLD_CLIENTS
         self._loop.actions, self._loop.shelf = self._actions, self._shelf
         self._running: asyncio.Task[None] | None = None
         self._forecasts: dict[str, tuple[int, Mapping[str, Forecast]]] = {}

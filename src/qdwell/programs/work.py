@@ -15,14 +15,19 @@ from qdwell.errors import ProgramError
 __all__ = ["Facts", "Finished", "Limits", "Prepared", "ProgramError", "Raw", "Work"]
 
 
+#: Oldest QPY that is read: below 13 it may carry formulas as text, which took code along once.
+QPY_VERSION_MIN = 13
+QPY_VERSION_MIN_OLD_CLIENTS = 10  #: of the Qiskit of 0.20
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one job may ask for."""
 
     #: Circuits times shots, after broadcasting (L14).
     executions_max: int = 10_000_000
-    #: QPY older than this is refused: below 13 it may carry dangerous text.
-    qpy_version_min: int = 13
+    #: QPY older than this is refused.
+    qpy_version_min: int = QPY_VERSION_MIN
     #: The most that one compressed value of the input may hold.
     inflated_bytes_max: int = 256 * 1024 * 1024
 

@@ -36,6 +36,7 @@ TAGS: Mapping[str, frozenset[str]] = {
 }
 
 _QPY_MAGIC = b"QISKIT"
+_QPY_FORMULAS_AT = 18  # "p" or "e": how formulas of parameters are written, from version 10 on
 _PAULI_MODULE = "qiskit.quantum_info.operators"
 _PAULI_CLASSES = frozenset({"Pauli", "PauliList", "SparsePauliOp"})
 
@@ -209,6 +210,12 @@ def check_qpy(data: bytes, field: str, version_min: int = 13) -> None:
 
     if data[:6] != _QPY_MAGIC or len(data) < 7:
         raise CircuitError(f"{field} is not a QPY file", field=field)
+    if data[_QPY_FORMULAS_AT : _QPY_FORMULAS_AT + 1] == b"e" and version_min >= 13:
+        raise CircuitError(
+            f"{field} writes its formulas with symengine, which this server does not read",
+            field=field,
+            solution="Write it with qiskit 2, or ask the operator for the setting old_clients.",
+        )
     if not version_min <= data[6] <= QPY_VERSION:
         raise CircuitError(
             f"{field} is QPY version {data[6]}; this server reads {version_min} to {QPY_VERSION}",

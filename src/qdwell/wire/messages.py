@@ -140,6 +140,12 @@ class SessionChange(Request):
     accepting_jobs: bool
 
 
+class LoginRequest(Request):
+    """Body of the sign-in of the channel ibm_quantum (wire-protocol 14.3)."""
+
+    token: str = Field(alias="apiToken", max_length=1_000, description="An API token.")
+
+
 class KeepAliveRequest(Request):
     """Body of `POST /sessions/{id}/keep_alive`."""
 
