@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -44,11 +45,12 @@ def drive(
     name: str, driver: str, server: Running, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Run a driver in an environment; for each of its checks "" or what went wrong."""
+    # Its own home: a client must not find the account that another one has saved.
+    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=server.folder))
     surroundings = {
         "PATH": os.environ["PATH"],
-        "HOME": str(server.folder),
+        "HOME": str(home),
         "QDWELL_TEST_URL": server.url,
-        "QDWELL_TEST_LOG": str(server.folder / "server.log"),
         **_credentials(server),
         **(extra or {}),
     }

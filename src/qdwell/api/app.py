@@ -120,19 +120,24 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("PUT", f"{BASE}/admin/backends/{{name}}", admin.set_mode, m.Device,
           m.BackendModeRequest, section=ADDED),
     ]
-    if parts.config.server.old_clients:
-        older, quantum = Older(parts), QUANTUM
-        table += [
-            R("GET", f"{machine}/defaults", older.defaults, blob, section=OLDER),
-            R("GET", f"{BASE}/instance", older.instance, blob, section=OLDER),
-            R("GET", f"{quantum}/version", older.version, blob, section=OLDER),
-            R("POST", f"{quantum}/users/loginWithToken", older.login, blob, m.LoginRequest,
-              section=OLDER),
-            R("GET", f"{quantum}/users/me", older.me, blob, section=OLDER),
-            R("GET", f"{quantum}/Network", older.network, blob, section=OLDER),
-        ]
     # fmt: on
-    return table
+    return table + (older_routes(parts) if parts.config.server.old_clients else [])
+
+
+def older_routes(parts: Parts) -> list[Route]:
+    """What clients before 0.41 ask for besides."""
+    older, blob, R = Older(parts), "application/json", Route  # noqa: N806  as above
+    # fmt: off
+    return [
+        R("GET", f"{BASE}/backends/{{name}}/defaults", older.defaults, blob, section=OLDER),
+        R("GET", f"{BASE}/instance", older.instance, blob, section=OLDER),
+        R("GET", f"{QUANTUM}/version", older.version, blob, section=OLDER),
+        R("POST", f"{QUANTUM}/users/loginWithToken", older.login, blob, m.LoginRequest,
+          section=OLDER),
+        R("GET", f"{QUANTUM}/users/me", older.me, blob, section=OLDER),
+        R("GET", f"{QUANTUM}/Network", older.network, blob, section=OLDER),
+    ]
+    # fmt: on
 
 
 class _Application(FastAPI):
