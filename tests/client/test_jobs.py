@@ -117,8 +117,8 @@ def test_refusals_are_errors_of_the_submission(
 ) -> None:
     with pytest.raises(RuntimeProgramNotFound, match="knitting"):
         service.run("knitting", {}, {"backend": "ideal_machine"})
-    with pytest.raises(IBMRuntimeError, match="enable_gates"):
-        SamplerV2(mode=machine, options={"twirling": {"enable_gates": True}}).run([bell])
+    with pytest.raises(IBMRuntimeError, match="meas_type"):
+        SamplerV2(mode=machine, options={"execution": {"meas_type": "kerneled"}}).run([bell])
     with pytest.raises(IBMRuntimeError, match="1204"):
         tags = {"environment": {"job_tags": [str(n) for n in range(9)]}}
         SamplerV2(mode=machine, options=tags).run([bell])

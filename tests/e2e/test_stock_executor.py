@@ -10,7 +10,14 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
-from qiskit_ibm_runtime import Executor, QiskitRuntimeService, QuantumProgram, Session
+from qiskit_ibm_runtime import (
+    EstimatorV2,
+    Executor,
+    QiskitRuntimeService,
+    QuantumProgram,
+    SamplerV2,
+    Session,
+)
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobFailureError
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.executor_sampler import Sampler
@@ -117,3 +124,28 @@ def test_the_noise_learners(service: QiskitRuntimeService) -> None:
     for kind in (NoiseLearnerV3, NewestLearner):
         result = kind(backend, small).run(boxed.data).result()
         assert result.to_pauli_lindblad_maps()[0].num_qubits == 2
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_the_server_side_estimator(level: int, service: QiskitRuntimeService) -> None:
+    """`EstimatorV2` with mitigation, the values exact on a machine without noise."""
+    backend = service.backend(MACHINE)
+    circuit, observable = turn(backend)
+    estimator = EstimatorV2(mode=backend, options={"resilience_level": level})
+    estimator.options.simulator.seed_simulator = 2
+    job = estimator.run([(circuit, observable, [[0.4], [1.9]])])
+    result = job.result()
+    assert result[0].data.evs == pytest.approx(1 + np.cos([0.4, 1.9]), abs=0.1)
+    assert result.metadata["resilience_level"] == level
+    assert ("evs_extrapolated" in result[0].data) == (level == 2)
+
+
+def test_the_server_side_sampler_with_twirling(service: QiskitRuntimeService) -> None:
+    backend = service.backend(MACHINE)
+    circuit, _ = turn(backend)
+    circuit.measure_all()
+    sampler = SamplerV2(mode=backend)
+    sampler.options.twirling.enable_measure = True
+    sampler.options.dynamical_decoupling.enable = True
+    data = sampler.run([(circuit, [[np.pi]])], shots=300).result()[0].data
+    assert data.meas.slice_bits([0, 1]).get_counts(0) == {"11": 300}

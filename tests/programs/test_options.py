@@ -46,10 +46,7 @@ SAMPLER_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"default_shots": 0}, "default_shots"),
     ({"default_shots": 1.5}, "default_shots"),
     ({"default_shots": True}, "default_shots"),
-    ({"dynamical_decoupling": {"enable": True}}, "dynamical_decoupling.enable"),
     ({"dynamical_decoupling": {"sequence_type": "YY"}}, "sequence_type"),
-    ({"twirling": {"enable_gates": True}}, "twirling.enable_gates"),
-    ({"twirling": {"enable_measure": True}}, "twirling.enable_measure"),
     ({"twirling": {"strategy": "some"}}, "twirling.strategy"),
     ({"execution": {"init_qubits": False}}, "execution.init_qubits"),
     ({"execution": {"meas_type": "kerneled"}}, "execution.meas_type"),
@@ -67,16 +64,9 @@ SAMPLER_REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 ESTIMATOR_REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({}, {"resilience_level": 1}, "resilience_level"),
-    ({}, {"resilience_level": 2}, "resilience_level"),
     ({}, {"resilience_level": 3}, "from 0 to 2"),
     ({"default_precision": 0}, {}, "default_precision"),
     ({"default_precision": float("inf")}, {}, "default_precision"),
-    ({"resilience": {"measure_mitigation": True}}, {}, "measure_mitigation"),
-    ({"resilience": {"zne_mitigation": True}}, {}, "zne_mitigation"),
-    ({"resilience": {"pec_mitigation": True}}, {}, "pec_mitigation"),
-    ({"resilience": {"zne": {"noise_factors": [1, 3]}}}, {}, "zne.noise_factors"),
-    ({"resilience": {"layer_noise_model": []}}, {}, "layer_noise_model"),
     ({"execution": {"meas_type": "classified"}}, {}, "meas_type"),
     ({"seed_estimator": "7"}, {}, "seed_estimator"),
     ({}, {"version": 1}, "version"),

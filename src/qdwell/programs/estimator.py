@@ -84,9 +84,9 @@ def prepare(
         circuit_part, observables_part, values_part, precision = pubs.padded(parts, 4)
         entry = reader.circuit(circuit_part, field, measured=False)
         values = reader.values(values_part, entry.circuit, field)
-        observables = _observables(observables_part, entry, reader, cache, field)
-        points, spread = _broadcast(values, observables, reader, field)
-        shots, precision = _shots(chosen, precision, reader, field)
+        observables = observables_of(observables_part, entry, reader, cache, field)
+        points, spread = broadcast(values, observables, reader, field)
+        shots, precision = shots_of(chosen, precision, reader, field)
         runs = _runs(points, spread, entry, device, cache)
         executions += len(runs) * shots
         reader.check_executions(executions, field)
@@ -112,7 +112,7 @@ def prepare(
     return prepared, pubs.facts(loaded, executions, reader.estimate_ms)
 
 
-def _observables(
+def observables_of(
     part: Any, entry: pubs.Loaded, reader: pubs.Reader, cache: Cache, field: str
 ) -> NDArray[np.object_]:
     """The observables, an array of `{label: coefficient}`; cached by their text."""
@@ -148,7 +148,7 @@ def _weight(settings: tuple[measure.Setting, ...]) -> int:
     return 1 + sum(setting.fitted.weight for setting in settings)
 
 
-def _broadcast(
+def broadcast(
     values: pubs.Values, observables: NDArray[np.object_], reader: pubs.Reader, field: str
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Rows and observables of each element of the PUB's shape."""
@@ -166,7 +166,7 @@ def _broadcast(
     return np.broadcast_to(points, shape), np.broadcast_to(observables, shape)
 
 
-def _shots(
+def shots_of(
     chosen: options.Options, precision: float | None, reader: pubs.Reader, field: str
 ) -> tuple[int, float]:
     """Shots and precision of a PUB: its own precision, else `default_shots`, else the default."""

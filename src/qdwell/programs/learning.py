@@ -69,17 +69,17 @@ def experiment(
     """
     from qiskit_noise_learning.protocols import prepare_vanilla_program
 
-    try:
-        program = prepare_vanilla_program(
+    program = library.tried(
+        lambda: prepare_vanilla_program(
             backend,
             [step],
             num_randomizations=settings.randomizations,
             shots_per_randomization=settings.shots,
             fragment_depths=settings.depths,
             pass_manager=_checked(backend, settings.checks),
-        )
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise library.refused(error, where) from error
+        ),
+        where,
+    )
     body = step.operation.blocks[0]
     return Experiment(
         items=maker.items(program, where),

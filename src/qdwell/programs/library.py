@@ -8,8 +8,9 @@ the device gave is shown as such a result. Times in metadata are those of the ch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from qiskit.providers import BackendV2, Options
@@ -19,6 +20,8 @@ from qdwell.errors import ProgramError
 from qdwell.programs import pubs, quantum
 from qdwell.programs.checks import check_instructions
 from qdwell.wire.device import Device
+
+T = TypeVar("T")
 
 
 class Shown(BackendV2):  # type: ignore[misc]
@@ -117,4 +120,21 @@ def result(items: Sequence[quantum.Item], ran: quantum.Ran, passthrough: Any) ->
 
 def refused(error: Exception, where: str) -> ProgramError:
     """What a library will not prepare, as the job's own failure."""
-    return ProgramError(pubs.BAD_INPUT, f"{where}: {error}")
+    said = str(error.args[0]) if error.args else type(error).__name__
+    return ProgramError(pubs.BAD_INPUT, f"{where}: {said}")
+
+
+def tried(do: Callable[..., T], where: str, *given: Any, **named: Any) -> T:
+    """What a library makes; what it will not make is the job's own failure, with its words.
+
+    Raises:
+        ProgramError: 1208.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # for the user of the library, who is not here
+            return do(*given, **named)
+    except (ProgramError, MemoryError):
+        raise
+    except Exception as error:  # The libraries raise plain classes and many of their own.
+        raise refused(error, where) from error

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from qdwell.errors import UnknownProgram
-from qdwell.programs import learning_options, program_options, rules, v1_options
+from qdwell.programs import (
+    learning_options,
+    mitigation_options,
+    program_options,
+    rules,
+    v1_options,
+)
 from qdwell.programs.rules import Check, Rules
 
 #: Shots of a PUB when nobody says (O31, L23).
@@ -43,6 +49,8 @@ def check_submission(program_id: str, params: Mapping[str, Any]) -> None:
     if params.get("version") != 2 or isinstance(params.get("version"), bool):
         raise rules.bad("params.version", f"must be 2, not {params.get('version')!r}")
     rules.check(_RULES[program_id], params, "params")
+    if program_id == "estimator":
+        mitigation_options.check_together(params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +82,6 @@ def resolved(params: Mapping[str, Any]) -> Options:
         seed=seed,
         rep_delay_us=None if rep_delay_s is None else rep_delay_s * 1e6,
     )
-
-
-def _resilience_level(value: Any, field: str) -> None:
-    rules.whole(0, 2)(value, field)
-    if value != 0:
-        raise rules.missing(field, value, "only level 0, which is the default here, is")
 
 
 def _pubs(least: int, most: int, names: tuple[str, ...]) -> Check:
@@ -137,30 +139,21 @@ _PARTS: Mapping[str, Check] = {
     "precision": _precision,
 }
 
-_DYNAMICAL_DECOUPLING: Rules = {
-    "enable": rules.fixed(False),
-    "sequence_type": rules.choice("XX", "XpXm", "XY4"),
-    "extra_slack_distribution": rules.choice("middle", "edges"),
-    "scheduling_method": rules.choice("alap", "asap"),
-    "skip_reset_qubits": rules.flag,
-}
-_TWIRLING: Rules = {
-    "enable_gates": rules.fixed(False),
-    "enable_measure": rules.fixed(False),
-    "num_randomizations": rules.auto_or_whole,
-    "shots_per_randomization": rules.auto_or_whole,
-    "strategy": rules.choice("active", "active-accum", "active-circuit", "all"),
-}
+
+def _local_only(value: Any, field: str) -> None:
+    raise rules.refused(field, value, "it is for local mode; a backend here has its own noise")
+
+
 _SIMULATOR: Rules = {
-    "noise_model": rules.unset,
+    "noise_model": _local_only,
     "seed_simulator": rules.whole(0, _SEED_MAX),
     "coupling_map": rules.unset,
     "basis_gates": rules.unset,
 }
 _COMMON: Rules = {
     "default_shots": rules.whole(1),
-    "dynamical_decoupling": _DYNAMICAL_DECOUPLING,
-    "twirling": _TWIRLING,
+    "dynamical_decoupling": mitigation_options.DYNAMICAL_DECOUPLING,
+    "twirling": mitigation_options.TWIRLING,
     "simulator": _SIMULATOR,
     "experimental": rules.empty,
 }
@@ -183,22 +176,13 @@ _RULES: Mapping[str, Rules] = {
         "pubs": _pubs(2, 4, ("circuit", "observables", "parameter values", "precision")),
         "version": rules.whole(2, 2),
         "support_qiskit": rules.fixed(True),
-        "resilience_level": _resilience_level,
+        "resilience_level": mitigation_options.LEVELS,
         "options": {
             **_COMMON,
             "default_precision": rules.positive,
             "seed_estimator": rules.whole(0, _SEED_MAX),
             "execution": _EXECUTION,
-            "resilience": {
-                "measure_mitigation": rules.fixed(False),
-                "measure_noise_learning": rules.absent,
-                "zne_mitigation": rules.fixed(False),
-                "zne": rules.absent,
-                "pec_mitigation": rules.fixed(False),
-                "pec": rules.absent,
-                "layer_noise_learning": rules.absent,
-                "layer_noise_model": rules.unset,
-            },
+            "resilience": mitigation_options.RESILIENCE,
         },
     },
 }

@@ -7,7 +7,17 @@ from types import ModuleType
 
 from qdwell.clock import stopwatch_ns
 from qdwell.errors import BadInput, ProgramError
-from qdwell.programs import estimator, estimator_v1, executor, noise_learner, sampler, sampler_v1
+from qdwell.programs import (
+    estimator,
+    estimator_mitigated,
+    estimator_v1,
+    executor,
+    mitigation_options,
+    noise_learner,
+    sampler,
+    sampler_mitigated,
+    sampler_v1,
+)
 from qdwell.programs.cache import Cache
 from qdwell.programs.options import check_submission
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
@@ -20,6 +30,8 @@ _PROGRAMS: dict[str, ModuleType] = {
     "estimator": estimator,
     sampler_v1.ID: sampler_v1,
     estimator_v1.ID: estimator_v1,
+    estimator_mitigated.ID: estimator_mitigated,
+    sampler_mitigated.ID: sampler_mitigated,
     "executor": executor,
     "noise-learner": noise_learner,
 }
@@ -40,8 +52,11 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
     except BadInput as error:
         raise ProgramError(1208, error.message, error.solution) from error
     name = work.program_id
-    if name in _VERSIONED and "version" not in params:
-        name = f"{name}-v1"
+    if name in _VERSIONED:
+        if "version" not in params:
+            name = f"{name}-v1"
+        elif mitigation_options.wanted(params):
+            name = f"{name}-mitigated"
     result: tuple[Prepared, Facts] = _PROGRAMS[name].prepare(work, params, device, cache)
     return result
 

@@ -32,12 +32,15 @@ TAGS: Mapping[str, frozenset[str]] = {
     "noise-learner": frozenset({"QuantumCircuit"}),
     "estimator": frozenset(
         {"QuantumCircuit", "ndarray", "BindingsArray", "ObservablesArray", "complex", "settings"}
+        # A noise model that the noise learner gave.
+        | {"_json", "NoiseLearnerResult"}
     ),
 }
 
 _QPY_MAGIC = b"QISKIT"
 _QPY_FORMULAS_AT = 18  # "p" or "e": how formulas of parameters are written, from version 10 on
 _PAULI_MODULE = "qiskit.quantum_info.operators"
+_NOISE_CLASSES = frozenset({"LayerError", "PauliLindbladError"})
 _PAULI_CLASSES = frozenset({"Pauli", "PauliList", "SparsePauliOp"})
 
 
@@ -140,8 +143,10 @@ class Decoder:
                 return arrays.unpack_array(payload, field, self._bounds.inflated_bytes)
             case "complex":
                 return _complex(payload, field)
-            case "ObservablesArray":
+            case "ObservablesArray" | "NoiseLearnerResult":
                 return self.decode(payload, field, depth + 1)
+            case "_json":
+                return self._layer_error(value, field, depth)
             case "BindingsArray":
                 return self._bindings(payload, field, depth)
             case _:
@@ -180,6 +185,12 @@ class Decoder:
                 array = arrays.plain_array(array, field)
             values.append((tuple(names), array))
         return Bindings(shape, tuple(values))
+
+    def _layer_error(self, value: dict[str, Any], field: str, depth: int) -> Any:
+        """The parts of a layer error, or of the error in it, without the class that it names."""
+        if value.get("__class__") not in _NOISE_CLASSES:
+            raise BadInput(f"{field} is a {value.get('__class__')}: not accepted", field=field)
+        return self.decode(value.get("__value__"), field, depth + 1)
 
     def _pauli(self, value: dict[str, Any], field: str, depth: int) -> Any:
         """A Pauli object as `{label: coefficient}`, built without the class that it names."""

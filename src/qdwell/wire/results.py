@@ -69,16 +69,28 @@ def primitive_result(pubs: Sequence[bytes], metadata: Mapping[str, Any]) -> byte
 
 def execution_spans(spans: Sequence[Span]) -> dict[str, Any]:
     """`ExecutionSpans` with one span per PUB, each over all of its data."""
-    return tagged("ExecutionSpans", {"spans": [_span(span) for span in spans]})
+    return tagged("ExecutionSpans", {"spans": [span(each) for each in spans]})
 
 
-def _span(span: Span) -> dict[str, Any]:
-    size = int(np.prod(span.shape, dtype=np.int64))
+def span(one: Span) -> dict[str, Any]:
+    """One `ExecutionSpan` over all data of a PUB."""
+    size = int(np.prod(one.shape, dtype=np.int64))
+    return _timed("ExecutionSpan", one, [list(one.shape), 0, size])
+
+
+def twirled_span(one: Span, pub_shots: int) -> dict[str, Any]:
+    """One `TwirledSliceSpanV2` over all data of a twirled PUB, randomizations in front."""
+    elements = int(np.prod(one.shape[:-1], dtype=np.int64))
+    slices = [list(one.shape), True, 0, elements, 0, one.shape[-1], pub_shots]
+    return _timed("TwirledSliceSpanV2", one, slices)
+
+
+def _timed(tag: str, one: Span, slices: list[Any]) -> dict[str, Any]:
     return tagged(
-        "ExecutionSpan",
+        tag,
         {
-            "start": tagged("datetime", iso(span.start)),
-            "stop": tagged("datetime", iso(span.stop)),
-            "data_slices": {str(span.pub): [list(span.shape), 0, size]},
+            "start": tagged("datetime", iso(one.start)),
+            "stop": tagged("datetime", iso(one.stop)),
+            "data_slices": {str(one.pub): slices},
         },
     )
