@@ -1,0 +1,55 @@
+"""The V1 interface against a real server: callbacks, interim results, logs, tags (O4, O7-O9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.quantum_info import SparsePauliOp
+
+from qdwell import Estimator, Options, QiskitRuntimeService, Sampler
+
+
+def turned() -> QuantumCircuit:
+    circuit = QuantumCircuit(1)
+    circuit.ry(Parameter("a"), 0)
+    return circuit
+
+
+def test_a_callback_hears_of_each_circuit_and_of_the_end(service: QiskitRuntimeService) -> None:
+    """O8, R5: one call for each circuit, in order, and one for the whole."""
+    heard: list[tuple[str, Any]] = []
+    options = Options(optimization_level=1)
+    options.environment.callback = lambda job_id, result: heard.append((job_id, result))
+    options.environment.job_tags = ["heard"]
+    options.environment.log_level = "INFO"
+    options.max_execution_time = 100
+    estimator = Estimator(backend=service.backend("aer_simulator"), options=options)
+    job = estimator.run([turned()] * 3, [SparsePauliOp("Z")] * 3, [[0.0], [np.pi], [0.0]])
+    result = job.result()
+    job.wait_for_final_state()
+    assert list(result.values) == [1, -1, 1]
+    assert [job_id for job_id, _ in heard] == [job.job_id()] * 4
+    assert [list(part.values) for _, part in heard] == [[1], [-1], [1], [1, -1, 1]]
+    assert [list(part.values) for part in job.interim_results()] == [[1], [-1], [1]]
+    assert job.tags == ["heard"]
+    assert "execute" in job.logs()
+    found = service.job(job.job_id())
+    assert list(found.result().values) == [1, -1, 1]
+
+
+def test_options_of_one_run_win_for_that_run(service: QiskitRuntimeService) -> None:
+    """O1."""
+    sampler = Sampler(backend=service.backend("aer_simulator"), options={"shots": 30})
+    circuit = QuantumCircuit(1)
+    circuit.measure_all()
+    shots = [
+        sampler.run(circuit, **more).result().metadata[0]["shots"]
+        for more in ({"shots": 20}, {}, {"seed_simulator": 3})
+    ]
+    assert shots == [20, 30, 30]
+    with pytest.raises(ValueError, match="no 'shoots'"):
+        sampler.run(circuit, shoots=3)
