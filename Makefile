@@ -56,8 +56,10 @@ format: $(READY) ## put the code in order
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
 
-docs: $(READY) ## write the generated pages of docs/ anew, and check every link
+docs: $(READY) ## write the generated pages of docs/ anew, check every link, and build site/
 	@.venv/bin/python docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+	@echo "The site is in site/; open site/index.html"
 
 clean: ## remove what setup made
 	rm -rf .venv .uv .clients

@@ -40,6 +40,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference" / "commands.md": commands_page(),
         DOCS / "concepts" / "states.md": draw_states.page(),
         **{DOCS / "pictures" / name: it for name, it in draw_timelines.pictures().items()},
+        **{DOCS / "pictures" / name: it for name, it in draw_states.pictures().items()},
     }
 
 
