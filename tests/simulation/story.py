@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-BACKENDS = ("glass", "model", "sim")
+BACKENDS = ("glass", "model", "far", "sim")
 USERS = 3
 STAGES = ("prepare", "execute", "postprocess")
 COMMIT_FAULTS = ("before", "torn", "after", "die_before", "die_torn", "die_after")
@@ -93,6 +93,8 @@ class _Teller:
             script |= {"crash": dice.choice(STAGES), "crashes": dice.choice((1, 1, 2, 9))}
         elif chance < 0.15:
             script["execute"] = -1  # the device hangs
+        if backend == "far" and dice.random() < 0.4:
+            script["runs"] = dice.choice((2, 3))
         if dice.random() < 0.1:
             script["pad"] = 70_000  # a result that is a file of its own
         if dice.random() < 0.15:
@@ -108,7 +110,7 @@ class _Teller:
 
     def open(self) -> tuple[str, dict[str, Any]]:
         dice = self.dice
-        group = (f"g{len(self.groups)}", dice.randrange(USERS), dice.choice(BACKENDS[:2]))
+        group = (f"g{len(self.groups)}", dice.randrange(USERS), dice.choice(BACKENDS[:3]))
         self.groups.append(group)
         return "open", {
             "name": group[0],
@@ -137,7 +139,7 @@ class _Teller:
 
     def mode(self) -> tuple[str, dict[str, Any]]:
         to = self.dice.choice(("paused", "offline", "online"))
-        return "mode", {"backend": self.dice.choice(BACKENDS[:2]), "to": to}
+        return "mode", {"backend": self.dice.choice(BACKENDS[:3]), "to": to}
 
     # ---- misfortune ----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ remembers every run that it did, and breaks the simulation if two are in it at o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -41,6 +42,8 @@ class Device:
     name: str
     repeatable: bool
     simulator: bool
+    outlives: bool = False  #: its runs go on when the worker dies
+    kept: dict[str, RunOnDevice] = field(default_factory=dict)  #: by handle
     runs: list[RunOnDevice] = field(default_factory=list)
     present: RunOnDevice | None = None
 
@@ -52,6 +55,21 @@ class Device:
             assert self.present is None, f"C4: {self.name} runs {self.present}, and now {job}"
             self.present = run
         return run
+
+    def keep(self, job: str, now: float, ms: int) -> str:
+        """A run begins that goes on whoever dies; a hung one has no end."""
+        end = now + ms / 1000 if ms >= 0 else float("inf")
+        run = RunOnDevice(job, now, end, whole=ms >= 0)
+        self.runs.append(run)
+        handle = f"{self.name}-{len(self.runs)}"
+        self.kept[handle] = run
+        return handle
+
+    def cancel(self, handle: str, now: float) -> None:
+        """A kept run is told to stop."""
+        run = self.kept[handle]
+        if run.end is not None and run.end > now:
+            run.end, run.whole = now, False
 
     def end(self, run: RunOnDevice, now: float, *, whole: bool) -> None:
         """A run ends."""
@@ -119,10 +137,11 @@ class SimWorker:
         self._work: asyncio.Task[None] | None = None
         self._run: RunOnDevice | None = None
         self._stop = asyncio.Event()
+        self._go = asyncio.Event()
         head: dict[str, Any] = {"op": "ready"}
         parts: tuple[bytes, ...] = ()
         if self._device is not None:
-            head["repeatable"] = self._device.repeatable
+            head |= {"repeatable": self._device.repeatable, "outlives": self._device.outlives}
             if role.get("describe", True):
                 head |= {"qubits": 2, "version": "1", "entry": {}}
                 parts = DESCRIPTION
@@ -138,6 +157,13 @@ class SimWorker:
             self._work = self._loop.create_task(self._stages(dict(head), parts[0]))
         elif head["op"] == "stop":
             self._stop.set()
+            self._go.set()
+        elif head["op"] == "go":
+            self._go.set()
+        elif head["op"] == "cancel":
+            for handle in head["runs"]:
+                self._device.cancel(handle, self._loop.time())  # type: ignore[union-attr]
+            self._loop.call_later(0.01, self._say, {"op": "done"})
 
     def kill(self) -> None:
         if self._dead:
@@ -182,8 +208,14 @@ class SimWorker:
             if script.get("crash") == stage and crashed[head["job"]] < script["crashes"]:
                 crashed[head["job"]] += 1
                 self._loop.call_later(max(ms, 0) / 2000, self.kill)
-            said = await self._stage(stage, head["job"], ms)
+            if stage == "execute" and self._device is not None and self._device.outlives:
+                said = await self._kept_runs(self._device, head, script)
+            else:
+                said = await self._stage(stage, head["job"], ms)
             timings[stage] = ms * MS
+            if said == "lost":
+                self._say({"op": "failed", "stage": "execute", "lost": True})
+                return
             fault = "the run was stopped" if said is None else script.get("fails")
             if said is None or script.get("fails") == stage:
                 code = 5203 if stage == "execute" else 1517
@@ -202,7 +234,38 @@ class SimWorker:
         done = {"op": "done", "last": stage, "timings": timings, "facts": facts, "cache": [0, 1]}
         self._say(done, [value])
 
-    async def _stage(self, stage: str, job: str, ms: int) -> bool | None:
+    async def _kept_runs(
+        self, device: Device, head: dict[str, Any], script: dict[str, Any]
+    ) -> bool | str | None:
+        """Begin the runs of a job one after the other, or take up those that were begun."""
+        begun: list[str] = head["runs"]
+        for n in range(script.get("runs", 1)):
+            if n < len(begun):
+                handle = begun[n]
+                if handle not in device.kept:
+                    return "lost"
+                if n == 0:
+                    self._say({"op": "adopted"})
+            else:
+                if n:
+                    self._go.clear()
+                    self._say({"op": "starting", "run": n})
+                    await self._go.wait()
+                if self._stop.is_set():
+                    return None
+                handle = device.keep(head["job"], self._loop.time(), script["execute"])
+                self._say({"op": "started", "run": n, "handle": handle})
+            end = device.kept[handle].end
+            assert end is not None
+            left = max(0.0, end - self._loop.time())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), left if left < 1e9 else None)
+            if self._stop.is_set() or not device.kept[handle].whole:
+                device.cancel(handle, self._loop.time())
+                return None
+        return True
+
+    async def _stage(self, stage: str, job: str, ms: int) -> bool | str | None:
         """Take the time of a stage; None if the device was told to stop."""
         if stage != "execute" or self._device is None:
             await pause(ms / 1000)

@@ -31,9 +31,10 @@ from qdwell.core.decisions import (
     Prepare,
     Stop,
 )
-from qdwell.core.events import JobBegun, JobFailed, RunAdopted, RunStopped
+from qdwell.core.events import JobBegun, RunAdopted, RunStopped
 from qdwell.core.state import Machine
 from qdwell.engine import runs
+from qdwell.engine.adoption import Adoption
 from qdwell.engine.frames import Frame
 from qdwell.engine.inbox import Inbox
 from qdwell.engine.inputs import Input, InputShelf
@@ -75,6 +76,9 @@ class Actions:
         self._machine = machine
         self._loading: set[asyncio.Task[None]] = set()
         self.reports = Reports(stations, inbox, clock, self._log_level, self._release)
+        self.adoption = Adoption(
+            stations, self.reports, inbox, shelf, clock, self._resume, self._spawn
+        )
         self.stopping: set[str] = set()  #: jobs whose run on a machine is told to stop (J20)
         self.draining = False  #: the service stops: begin nothing new
         self.qpy_version_min = QPY_VERSION_MIN
@@ -95,7 +99,7 @@ class Actions:
         elif self.draining:
             return  # recorded as begun; the next start takes it up as lost (J5)
         elif action.backend not in self._stations:
-            self._gone(action)
+            self.reports.post(runs.gone(action.job, action.attempt, action.backend))
         elif isinstance(action, Prepare):
             self._prepare(action)
         elif isinstance(action, Execute):
@@ -146,6 +150,7 @@ class Actions:
             and list(machine.running) == [run.job]
             and machine.lease is None
             and station.repeatable
+            and not station.outlives
             and station.inline is None
             and station.pool.idle()
             and len(work.params) <= INLINE_BYTES_MAX
@@ -183,7 +188,9 @@ class Actions:
         run = self.runs.get(action.job)
         station = self._stations.get(action.backend)
         if run is None or run.attempt != action.attempt or station is None:
-            if action.executing:
+            if action.executing and station is not None:
+                self.adoption.stop(station, action.job, action.attempt, None)
+            elif action.executing:
                 self.reports.post(RunStopped(action.backend, action.job, action.attempt))
             return
         del self.runs[action.job]
@@ -196,26 +203,35 @@ class Actions:
             return
         self.stopping.add(run.job)
         run.task.on_stopped = partial(self._stopped, run, station)
-        station.pool.stop(run.task, None if station.repeatable else DEVICE_STOP_S)
+        at_once = station.repeatable and not station.outlives
+        station.pool.stop(run.task, None if at_once else DEVICE_STOP_S)
 
     def _stopped(self, run: Run, station: Station) -> None:
         self.stopping.discard(run.job)
         self.reports.inline_over(run, station)
-        self.reports.post(RunStopped(station.name, run.job, run.attempt))
+        if station.outlives:  # its process may have died instead of stopping it
+            self.adoption.stop(station, run.job, run.attempt, run)
+        else:
+            self.reports.post(RunStopped(station.name, run.job, run.attempt))
 
     def _ask(self, action: AskDevice) -> None:
         run = self.runs.get(action.job)
         if run is not None and run.attempt == action.attempt and run.task is not None:
             self.reports.post(RunAdopted(action.job, action.attempt))
         else:
-            self._spawn(self._answer_lost(self._stations[action.backend], action))
+            self.adoption.ask(action)
 
-    async def _answer_lost(self, station: Station, action: AskDevice) -> None:
-        # A run lives in the device's process, and dies with it; only whether it may be done again
-        # is asked of the device.
-        await station.ready.wait()
-        run = Run(action.job, action.attempt, action.backend)
-        self.reports.post(runs.lost(run, repeatable=station.repeatable))
+    def _resume(self, run: Run, handles: list[str]) -> None:
+        """Execute again what an earlier process has begun, without beginning it again."""
+        run.started.add(EXECUTE)
+        run.via = self._stations[run.backend].pool
+        self.runs[run.job] = run
+
+        def go(work: Input) -> None:
+            stages = [PREPARE, EXECUTE]
+            self._submit(run, stages, work, work.params, self.reports.executed, handles=handles)
+
+        self._load(run, go)
 
     def _forget(self, action: ForgetGroup) -> None:
         head = {"op": "forget", "group": action.group}
@@ -223,18 +239,6 @@ class Actions:
         if station is not None:
             station.pool.tell(head)
         self._classical.tell(head)
-
-    def _gone(self, action: Prepare | Execute | Postprocess | AskDevice) -> None:
-        self.reports.post(
-            JobFailed(
-                action.job,
-                action.attempt,
-                code=runs.LOST_CODE,
-                reason=f"Backend {action.backend!r} is not in the configuration any more.",
-                solution="Submit the job to another backend.",
-                system=True,
-            )
-        )
 
     # ---- what the loop tells and asks -----------------------------------------------------------
 
@@ -276,6 +280,7 @@ class Actions:
         then: Callable[[Run, Frame], None],
         *,
         hand_back_ms: int | None = None,
+        handles: list[str] | None = None,
     ) -> None:
         """Send a run's next stages to the pool that it is at."""
         head = {
@@ -288,6 +293,7 @@ class Actions:
             "qpy_version_min": self.qpy_version_min,
             "group": work.group,
             "hand_back_ms": hand_back_ms,
+            "runs": handles or [],
         }
         heard = partial(self.reports.heard, run, then)
         run.task = Task(

@@ -16,7 +16,7 @@ import queue
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -25,7 +25,7 @@ from qdwell import executors, programs
 from qdwell.clock import stopwatch_ns
 from qdwell.engine.frames import Channel, Frame
 from qdwell.errors import ProgramError, QdwellError
-from qdwell.executors import Executor, Spec, mock
+from qdwell.executors import Executor, RunStatus, Spec, mock
 from qdwell.programs import Caches, Limits, Work
 from qdwell.wire.device import Batch, Outcome
 
@@ -34,11 +34,25 @@ _FAILED_CODE = 5203  # E28
 _DEVICES_MOST = 16  # devices that a classical worker keeps
 
 
-class Leased:
-    """The device as a program sees it, with the token of the present run, so it can be stopped."""
+class RunLost(Exception):
+    """The device does not know a run that an earlier process has begun."""
 
-    def __init__(self, executor: Executor) -> None:
+
+class Leased:
+    """The device as a program sees it, with the token of the present run, so it can be stopped.
+
+    On a device whose runs outlive this process it keeps the journal of them (`engine.adoption`):
+    the first runs may have been begun by an earlier process, and are asked for by their handles.
+    """
+
+    def __init__(
+        self, executor: Executor, channel: Channel | None = None, begun: Sequence[str] = ()
+    ) -> None:
         self._executor = executor
+        self._channel = channel if executor.outlives else None
+        self._begun = begun
+        self._n = 0
+        self._may: queue.SimpleQueue[bool] = queue.SimpleQueue()  # begin the next run
         self._run: str | None = None
         self._stopped = False
         self._lock = threading.Lock()
@@ -47,22 +61,49 @@ class Leased:
         return getattr(self._executor, name)
 
     def run(self, batch: Batch) -> Outcome:
-        """Run a batch, unless the job was told to stop."""
+        """Run a batch, unless the job was told to stop.
+
+        Raises:
+            RunLost: the run was begun by an earlier process, and the device does not know it.
+            ProgramError: it failed or was stopped.
+        """
+        n, self._n = self._n, self._n + 1
+        if self._channel is not None and 0 < n >= len(self._begun):
+            self._channel.send({"op": "starting", "run": n})
+            self._may.get()
         with self._lock:
             if self._stopped:
                 raise ProgramError(_FAILED_CODE, "The run was stopped.")
-            self._run = self._executor.start(batch)
+            self._run = self._started(n, batch)
         try:
             return self._executor.result(self._run)
         finally:
             with self._lock:
                 self._run = None
 
+    def _started(self, n: int, batch: Batch) -> str:
+        if self._channel is None:
+            return self._executor.start(batch)
+        if n >= len(self._begun):
+            handle = self._executor.start(batch)
+            self._channel.send({"op": "started", "run": n, "handle": handle})
+            return handle
+        if self._executor.adopt(self._begun[n], batch) is RunStatus.UNKNOWN:
+            raise RunLost(self._begun[n])
+        if n == 0:
+            self._channel.send({"op": "adopted"})
+        return self._begun[n]
+
+    def go(self) -> None:
+        """The beginning of the next run is stored."""
+        self._may.put(True)
+
     def stop(self) -> None:
         """Stop the present run, and begin no further one of this job."""
         with self._lock:
             self._stopped = True
             run = self._run
+        self._may.put(False)
         if run is not None:
             self._executor.stop(run)
 
@@ -109,7 +150,7 @@ def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
         except QdwellError as error:
             bench.channel.send({"op": "broken", "why": str(error)})
             return
-        stoppable = not executor.repeatable
+        stoppable = executor.outlives or not executor.repeatable
     receive = _in_thread(bench, executor) if stoppable else bench.channel.receive
     while (frame := receive()) is not None:
         if frame.op == "run":
@@ -118,6 +159,8 @@ def serve(sock: socket.socket, role: Mapping[str, Any]) -> None:
             bench.tell(str(frame.head["name"]), str(frame.head["kind"]), frame.parts[0])
         elif frame.op == "picture":
             _draw(bench, frame)
+        elif frame.op == "cancel":
+            _cancel(bench, executor, frame)
         elif frame.op == "forget":
             bench.caches.drop(str(frame.head["group"]))
         elif frame.op == "ping":
@@ -142,7 +185,7 @@ def _draw(bench: Bench, frame: Frame) -> None:
 
 def _introduce(channel: Channel, executor: Executor, kind: str, describe: bool) -> None:
     if not describe:  # a replacement: the server knows the device already
-        channel.send({"op": "ready", "repeatable": executor.repeatable})
+        channel.send({"op": "ready", **_nature(executor)})
         return
     said = executors.describe(executor)
     entry = {
@@ -153,7 +196,7 @@ def _introduce(channel: Channel, executor: Executor, kind: str, describe: bool) 
     channel.send(
         {
             "op": "ready",
-            "repeatable": executor.repeatable,
+            **_nature(executor),
             "qubits": said.qubits,
             "version": said.backend_version,
             "entry": entry,
@@ -164,6 +207,20 @@ def _introduce(channel: Channel, executor: Executor, kind: str, describe: bool) 
             *([_closed(mock.shown(executor))] * (kind == "qiskit")),
         ],
     )
+
+
+def _nature(executor: Executor) -> dict[str, bool]:
+    return {"repeatable": executor.repeatable, "outlives": executor.outlives}
+
+
+def _cancel(bench: Bench, executor: Executor, frame: Frame) -> None:
+    """Stop runs that an earlier process has begun."""
+    for handle in frame.head["runs"]:
+        try:
+            executor.stop(str(handle))
+        except Exception:  # a provider raises classes of its own; the next handle is tried
+            traceback.print_exc()
+    bench.channel.send({"op": "done"})
 
 
 def _in_thread(bench: Bench, executor: Executor) -> Callable[[], Frame | None]:
@@ -179,8 +236,12 @@ def _in_thread(bench: Bench, executor: Executor) -> Callable[[], Frame | None]:
                 if bench.leased is not None:
                     bench.leased.stop()
                 continue
+            if frame.op == "go":
+                if bench.leased is not None:
+                    bench.leased.go()
+                continue
             if frame.op == "run":
-                bench.leased = Leased(executor)
+                bench.leased = Leased(executor, bench.channel, frame.head["runs"])
             frames.put(frame)
         frames.put(None)
 
@@ -211,6 +272,9 @@ def _run(bench: Bench, frame: Frame) -> None:
     except ProgramError as error:
         head = {"stage": progress.stage, "code": error.code, "reason": error.reason}
         bench.channel.send({**progress.head("failed"), **head, "solution": error.solution})
+    except RunLost as error:
+        log = [["WARNING", f"the device does not know run {error}"]]
+        bench.channel.send({"op": "failed", "stage": "execute", "lost": True, "log": log})
     except OSError:
         raise  # the server is gone
     except (

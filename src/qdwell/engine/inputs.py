@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from qdwell.core.job import Job
 from qdwell.errors import StoreError
-from qdwell.store import JobDetails, Store
+from qdwell.store import DeviceRun, JobDetails, Store
 
 KEPT_BYTES_MAX = 67_108_864  # of all inputs together; the rest is read when it is needed
 KEPT_INPUT_BYTES_MAX = 1_048_576
@@ -86,6 +86,11 @@ class InputShelf:
         name = known.details.params
         params = await loop.run_in_executor(self._threads, self._store.blobs.get, name)
         return replace(known, params=params, params_known=True)
+
+    async def device_runs(self, job_id: str, attempt: int) -> list[DeviceRun]:
+        """The runs that an attempt has begun on a device that keeps them (J5)."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._store.device_runs, job_id, attempt)
 
     async def raw(self, job_id: str) -> bytes:
         """The raw data of a job that was executed (J5).

@@ -46,6 +46,8 @@ class Reports:
         self._log_level = log_level
         self._release = release
         self.runs: dict[str, Run] = {}  #: by job
+        #: takes the frames about a device's own runs, see `adoption`
+        self.journal: Callable[[Run, Frame], bool] = lambda _run, _frame: False
         self.begun: set[tuple[str, int]] = set()  #: of simulators: already reported as begun
 
     def post(self, event: Event, findings: Findings | None = None) -> None:
@@ -61,6 +63,8 @@ class Reports:
         run.take_facts(frame.head)
         if frame.op == "late":
             frame = runs.late(run)
+        if self.journal(run, frame):
+            return
         if frame.op != "interim":
             then(run, frame)
         elif frame.parts:

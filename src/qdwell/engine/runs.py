@@ -17,7 +17,7 @@ from typing import Any
 from qdwell.core.events import JobExecuted, JobFailed, JobLost, JobPostprocessed, Report
 from qdwell.engine.frames import Frame
 from qdwell.engine.pools import Pool, Task
-from qdwell.store.records import JobFacts
+from qdwell.store.records import DeviceRun, JobFacts
 
 PREPARE, EXECUTE, POSTPROCESS = "prepare", "execute", "postprocess"
 STAGES = (PREPARE, EXECUTE, POSTPROCESS)
@@ -35,9 +35,12 @@ class Findings:
     raw: dict[str, bytes] = field(default_factory=dict)
     interim: list[tuple[str, int, bytes]] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
+    runs: list[DeviceRun] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.facts or self.results or self.raw or self.interim or self.logs)
+        return bool(
+            self.facts or self.results or self.raw or self.interim or self.logs or self.runs
+        )
 
     def add(self, other: Findings) -> None:
         """Take in another's; the later word wins, logs grow."""
@@ -45,6 +48,7 @@ class Findings:
         self.results.update(other.results)
         self.raw.update(other.raw)
         self.interim.extend(other.interim)
+        self.runs.extend(other.runs)
         for job, text in other.logs.items():
             self.logs[job] = self.logs.get(job, "") + text
 
@@ -80,6 +84,8 @@ class Run:
     facts: JobFacts = field(default_factory=JobFacts)
     log: list[tuple[str, str]] = field(default_factory=list)
     over: bool = False
+    handles: dict[int, str | None] = field(default_factory=dict)  #: what the device calls its runs
+    adopted: bool = False  #: begun by a process that has died
 
     def take_facts(self, head: Mapping[str, Any]) -> None:
         """Keep what a frame says about the job's size, as far as it is well formed."""
@@ -170,8 +176,8 @@ def failure(run: Run, frame: Frame) -> JobFailed:
 
 
 def executed(run: Run, head: Mapping[str, Any]) -> JobExecuted:
-    """The report of an execution that went well."""
-    return JobExecuted(run.job, run.attempt, quantum_ms(head))
+    """The report of an execution that went well; an adopted one was not timed as a whole."""
+    return JobExecuted(run.job, run.attempt, None if run.adopted else quantum_ms(head))
 
 
 def postprocessed(run: Run) -> JobPostprocessed:
@@ -182,6 +188,18 @@ def postprocessed(run: Run) -> JobPostprocessed:
 def lost(run: Run, *, repeatable: bool) -> JobLost:
     """The report that its worker died."""
     return JobLost(run.job, run.attempt, repeatable)
+
+
+def gone(job: str, attempt: int, backend: str) -> JobFailed:
+    """The report that its backend is no more."""
+    return JobFailed(
+        job,
+        attempt,
+        code=LOST_CODE,
+        reason=f"Backend {backend!r} is not in the configuration any more.",
+        solution="Submit the job to another backend.",
+        system=True,
+    )
 
 
 def unreadable(run: Run) -> JobFailed:

@@ -35,6 +35,7 @@ class Station:
     simulator: bool
     pool: LocalPool
     repeatable: bool = False  #: False until the device has said otherwise
+    outlives: bool = False  #: its runs go on when its process dies, and can be asked for (J5)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     described: bool = False
     unready_because: str = _STARTING
@@ -57,6 +58,7 @@ class Station:
         """Take in the first frame of a worker."""
         head = frame.head
         self.repeatable = bool(head.get("repeatable", False))
+        self.outlives = bool(head.get("outlives", False))
         if len(frame.parts) >= 2:
             self.configuration, self.properties = frame.parts[:2]
             self.known = frame.parts[2] if len(frame.parts) > 2 else None

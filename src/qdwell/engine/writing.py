@@ -31,6 +31,7 @@ def wanted(decisions: Iterable[Decision], found: Findings, live: Mapping[str, Jo
         raw={job: it for job, it in found.raw.items() if reached(job, JobState.EXECUTED)},
         interim=[it for it in found.interim if known(it[0])],
         logs={job: it for job, it in found.logs.items() if known(job)},
+        runs=[it for it in found.runs if known(it.job)],
     )
 
 
@@ -52,5 +53,6 @@ def write(
         interim=tuple((job, n, stage(content)) for job, n, content in found.interim),
         logs=found.logs,
         group_users=dict(item.group_user for item in items if item.group_user is not None),
+        runs=tuple(found.runs),
     )
     store.commit(decisions, now, extras)

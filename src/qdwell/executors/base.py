@@ -58,6 +58,8 @@ class Executor(Protocol):
     name: str
     #: True: a run that was lost may be run again without asking (J5).
     repeatable: bool
+    #: True: a run goes on when our process dies, and `adopt` finds it by its token (J5).
+    outlives: bool
     #: True: takes any circuit, has no queue, and no sessions (S34).
     simulator: bool
     #: Changes when circuits fitted before must be fitted again.
@@ -94,6 +96,10 @@ class Executor(Protocol):
         """How a run stands."""
         ...
 
+    def adopt(self, run: str, batch: Batch) -> RunStatus:
+        """Take up a run that an earlier process has begun with this batch; UNKNOWN: it is lost."""
+        ...
+
     def result(self, run: str) -> Outcome:
         """Wait for a run and take its samples; the run is forgotten.
 
@@ -103,7 +109,10 @@ class Executor(Protocol):
         ...
 
     def stop(self, run: str) -> None:
-        """End a run early; returns when the device has stopped. A finished run is left alone."""
+        """End a run early; returns when the device has stopped. A finished run is left alone.
+
+        If runs outlive us, the run may be one of an earlier process.
+        """
         ...
 
     def run(self, batch: Batch) -> Outcome:
@@ -117,6 +126,8 @@ class InProcess:
     A run in this process cannot outlive it, so there is nothing to adopt after a crash: a token of
     another process is `UNKNOWN`. A run that is under way ends early only with its process.
     """
+
+    outlives = False
 
     timing = Timing()
 
@@ -145,6 +156,10 @@ class InProcess:
         if run in self._stopped:
             return RunStatus.STOPPED
         return RunStatus.RUNNING if run in self._runs else RunStatus.UNKNOWN
+
+    def adopt(self, run: str, batch: Batch) -> RunStatus:
+        """A run here dies with its process."""
+        return RunStatus.UNKNOWN
 
     def result(self, run: str) -> Outcome:
         """Work the run off.

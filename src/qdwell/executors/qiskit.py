@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from qdwell.errors import ConfigError
 from qdwell.executors import base, configuration
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 
+_AND = "+"  # between the ids of several jobs of one run
 _STATUS = {
     JobStatus.DONE: base.RunStatus.DONE,
     JobStatus.ERROR: base.RunStatus.FAILED,
@@ -61,6 +63,8 @@ class BackendExecutor:
         self.repeatable = repeatable
         self.version = str(backend.backend_version or "1")
         self._backend = backend
+        self._retrieve = _way_to_jobs(backend)
+        self.outlives = self._retrieve is not None
         self._target: Target = backend.target
         self._clock = SystemClock()
         self._runs: dict[str, tuple[Batch, list[QuantumCircuit], list[Any], int]] = {}
@@ -102,10 +106,7 @@ class BackendExecutor:
 
     def start(self, batch: Batch) -> str:
         """Hand the circuits to the backend, in as many jobs as its `max_circuits` asks for."""
-        circuits = [
-            fit.circuit.assign_parameters(row) if len(row) else fit.circuit
-            for fit, row in zip(batch.circuits, batch.values, strict=True)
-        ]
+        circuits = _bound(batch)
         options: dict[str, Any] = {"shots": batch.shots, "memory": True}
         if batch.seed is not None and self._seeded:
             options["seed_simulator"] = batch.seed + base.SEED_STEP * batch.first
@@ -120,7 +121,7 @@ class BackendExecutor:
             ]
         except Exception as error:  # A provider raises classes of its own.
             raise base.execution_failed(str(error)) from error
-        token = "+".join(str(job.job_id()) for job in jobs) or "nothing"
+        token = _AND.join(str(job.job_id()) for job in jobs) or "nothing"
         self._runs[token] = (batch, circuits, jobs, start)
         return token
 
@@ -131,6 +132,19 @@ class BackendExecutor:
         found = {_STATUS.get(job.status(), base.RunStatus.RUNNING) for job in self._runs[run][2]}
         order = (base.RunStatus.FAILED, base.RunStatus.STOPPED, base.RunStatus.RUNNING)
         return next((status for status in order if status in found), base.RunStatus.DONE)
+
+    def adopt(self, run: str, batch: Batch) -> base.RunStatus:
+        """Ask the provider for the jobs of an earlier process, by their ids."""
+        try:
+            jobs = self._found(run)
+        except Exception:  # A provider raises classes of its own for what it does not know.
+            return base.RunStatus.UNKNOWN
+        self._runs[run] = (batch, _bound(batch), jobs, self._clock.now())
+        return self.status(run)
+
+    def _found(self, run: str) -> list[Any]:
+        assert self._retrieve is not None
+        return [self._retrieve(each) for each in run.split(_AND)]
 
     def result(self, run: str) -> Outcome:
         """Wait for the backend's jobs.
@@ -158,7 +172,11 @@ class BackendExecutor:
     def stop(self, run: str) -> None:
         """Cancel the backend's jobs and wait until they are final."""
         entry = self._runs.pop(run, None)
-        for job in entry[2] if entry is not None else []:
+        if entry is not None:
+            jobs = entry[2]
+        else:
+            jobs = self._found(run) if self.outlives else []
+        for job in jobs:
             # Some providers cannot cancel: their run is waited for.
             with contextlib.suppress(NotImplementedError):
                 job.cancel()
@@ -170,6 +188,22 @@ class BackendExecutor:
     def run(self, batch: Batch) -> Outcome:
         """`start` and `result` in one."""
         return self.result(self.start(batch))
+
+
+def _way_to_jobs(backend: BackendV2) -> Callable[[str], Any] | None:
+    """How to get a job of an earlier process by its id, if the provider has a way."""
+    for owner in (backend, getattr(backend, "provider", None)):
+        way = getattr(owner, "retrieve_job", None)
+        if callable(way):
+            return way  # type: ignore[no-any-return]
+    return None
+
+
+def _bound(batch: Batch) -> list[QuantumCircuit]:
+    return [
+        fit.circuit.assign_parameters(row) if len(row) else fit.circuit
+        for fit, row in zip(batch.circuits, batch.values, strict=True)
+    ]
 
 
 def _samples(entry: Any, clbits: int, shots: int) -> Samples:

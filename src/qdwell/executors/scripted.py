@@ -11,6 +11,7 @@ Options of the config row:
     lose_rate    0 to 1, default 0: share of runs in which the worker process ends at once
     repeatable   bool, default true
     simulator    bool, default false
+    runs         path: a folder in which runs go on when the worker dies (see `lasting`)
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +35,9 @@ from qdwell.executors.ideal import ideal_target
 from qdwell.executors.mock import random_bits
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples
 
-_OPTIONS = frozenset({"seed", "run_ms", "fail_rate", "lose_rate", "repeatable", "simulator"})
+_OPTIONS = frozenset(
+    {"seed", "run_ms", "fail_rate", "lose_rate", "repeatable", "simulator", "runs"}
+)
 
 #: Exit status of a process that the script ends, so that a log shows it was on purpose.
 LOST_EXIT_STATUS = 86
@@ -51,7 +57,12 @@ def scripted(name: str, options: dict[str, Any]) -> ScriptedExecutor:
     rates = [float(options.get(rate, 0.0)) for rate in ("fail_rate", "lose_rate")]
     if not 0 <= least <= most or not all(0 <= rate <= 1 for rate in rates):
         raise ConfigError(key, "run_ms must be [least, most] from 0 on, and rates from 0 to 1")
-    return ScriptedExecutor(
+    kind: Callable[..., ScriptedExecutor] = ScriptedExecutor
+    if "runs" in options:
+        from qdwell.executors.lasting import LastingExecutor
+
+        kind = partial(LastingExecutor, folder=Path(options["runs"]))
+    return kind(
         name,
         seed=int(options.get("seed", 0)),
         run_ms=(least, most),

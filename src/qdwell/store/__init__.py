@@ -33,6 +33,7 @@ from qdwell.store.blobs import Blobs
 from qdwell.store.ids import new_id, new_token
 from qdwell.store.places import Place
 from qdwell.store.records import (
+    DeviceRun,
     Extras,
     GroupRow,
     JobDetails,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Blobs",
+    "DeviceRun",
     "Extras",
     "GroupRow",
     "JobDetails",
@@ -178,6 +180,10 @@ class Store(Protocol):
 
     def interim_results(self, instance: str, job_id: str) -> list[tuple[int, bytes]]:
         """Return the interim results of a job by their numbers (R5)."""
+        ...
+
+    def device_runs(self, job_id: str, attempt: int) -> list[DeviceRun]:
+        """Return the runs of an attempt on a device that keeps them, in order (J5)."""
         ...
 
     def logs(self, instance: str, job_id: str) -> str | None:

@@ -9,7 +9,7 @@ this list took the jobs that came before).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -225,6 +225,7 @@ class Writer:
         do.set_facts.run_all(connection, facts)
         logs = [{"job": job, "text": text} for job, text in extras.logs.items()]
         do.add_log.run_all(connection, logs)
+        do.put_run.run_all(connection, [asdict(it) for it in extras.runs])
         references = [
             *((it.job_id, "params", 0, it.params) for it in extras.details),
             *((job, "raw", 0, name) for job, name in extras.raw.items()),

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from qdwell.core.group import REPORTED, GroupState
-from qdwell.store.records import GroupRow, JobRow, StoryRow
+from qdwell.store.records import DeviceRun, GroupRow, JobRow, StoryRow
 from qdwell.store.rows import (
     facts_of,
     group_row_of,
@@ -29,7 +29,16 @@ from qdwell.store.rows import (
     select_job_rows,
 )
 from qdwell.store.statements import Cursors, Inserts, Statement
-from qdwell.store.tables import charges, events, groups, job_blobs, job_logs, job_tags, jobs
+from qdwell.store.tables import (
+    charges,
+    device_runs,
+    events,
+    groups,
+    job_blobs,
+    job_logs,
+    job_tags,
+    jobs,
+)
 
 _TAGS_SEPARATELY = 500  # ids in one IN list; more are asked for in several queries
 
@@ -229,6 +238,16 @@ def read_interim(connection: Connection, instance: str, job_id: str) -> list[tup
         .order_by(job_blobs.c.n)
     )
     return [(n, name) for n, name in connection.execute(query)]
+
+
+def read_device_runs(connection: Connection, job_id: str, attempt: int) -> list[DeviceRun]:
+    """The runs of an attempt, in order."""
+    query = (
+        select(device_runs.c.job, device_runs.c.attempt, device_runs.c.n, device_runs.c.handle)
+        .where(device_runs.c.job == job_id, device_runs.c.attempt == attempt)
+        .order_by(device_runs.c.n)
+    )
+    return [DeviceRun(*row) for row in connection.execute(query)]
 
 
 def read_log(connection: Connection, instance: str, job_id: str) -> str | None:

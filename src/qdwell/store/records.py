@@ -50,12 +50,22 @@ class JobFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRun:
+    """One run of an attempt on a device whose runs outlive the server (J5)."""
+
+    job: str
+    attempt: int
+    n: int  #: its number within the attempt, from 0
+    handle: str | None  #: what the device calls it; None: it is about to begin
+
+
+@dataclass(frozen=True, slots=True)
 class Extras:
     """What one commit writes beside its decisions. Hashes must be staged or stored already.
 
     `raw` is the raw data between execution and post-processing; it is dropped when the job is
-    final. `logs` are appended. `group_users` names the user of each new group, `details` describe
-    each new job.
+    final. `runs` are the device's names of an attempt's runs; one without is about to begin. `logs`
+    are appended. `group_users` names the user of each new group, `details` describe each new job.
     """
 
     details: tuple[JobDetails, ...] = ()
@@ -65,6 +75,7 @@ class Extras:
     interim: tuple[tuple[str, int, str], ...] = ()  #: (job, number, hash) (R5)
     logs: Mapping[str, str] = field(default_factory=dict)
     group_users: Mapping[str, str] = field(default_factory=dict)
+    runs: tuple[DeviceRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from qdwell.store import reads, upkeep
 from qdwell.store.blobs import Blobs
 from qdwell.store.commit import Writer, gather
 from qdwell.store.reads import HotReads, JobFilter
-from qdwell.store.records import Extras, GroupRow, JobRow, Loaded, StoryRow, WorkloadRow
+from qdwell.store.records import DeviceRun, Extras, GroupRow, JobRow, Loaded, StoryRow, WorkloadRow
 from qdwell.store.rows import (
     backend_of,
     charge_of,
@@ -257,6 +257,11 @@ class SqlStore:
         with self.database.reading() as connection:
             found = reads.read_interim(connection, instance, job_id)
         return [(n, self.blobs.get(name)) for n, name in found]
+
+    def device_runs(self, job_id: str, attempt: int) -> list[DeviceRun]:
+        """Read the runs of an attempt. See `Store.device_runs`."""
+        with self.database.reading() as connection:
+            return reads.read_device_runs(connection, job_id, attempt)
 
     def logs(self, instance: str, job_id: str) -> str | None:
         """Read the log of a job. See `Store.logs`."""

@@ -42,6 +42,7 @@ from qdwell.store.tables import (
     backends,
     blobs,
     charges,
+    device_runs,
     events,
     groups,
     instances,
@@ -162,6 +163,7 @@ class Statements:
             )
         )
         self.add_log = self._made(self._add_log())
+        self.put_run = self._made(self._put_run())
         self.add_blob = self._made(
             self._database.insert(blobs)
             .values({key: _given(blobs, key) for key in ("hash", "size", "content", "file")})
@@ -256,6 +258,16 @@ class Statements:
         )
         return insert.on_conflict_do_update(  # type: ignore[no-any-return]
             index_elements=["job"], set_={"text": job_logs.c.text + insert.excluded["text"]}
+        )
+
+    def _put_run(self) -> ClauseElement:
+        """Note that a run is about to begin on a device, or what the device calls it."""
+        insert = self._database.insert(device_runs).values(
+            {key: _given(device_runs, key) for key in ("job", "attempt", "n", "handle")}
+        )
+        return insert.on_conflict_do_update(  # type: ignore[no-any-return]
+            index_elements=["job", "attempt", "n"],
+            set_={"handle": func.coalesce(device_runs.c.handle, insert.excluded["handle"])},
         )
 
     def _refer(self) -> ClauseElement:

@@ -366,6 +366,18 @@ charges = Table(
     Index("charges_ended", "end"),
 )
 
+# The device's own name of each run, for devices whose runs go on when we die (J5). No name: the run
+# was about to begin. Kept with the job: an operator can find it in the device's own records.
+device_runs = Table(
+    "device_runs",
+    metadata,
+    Column("job", Text, ForeignKey(jobs.c.id, ondelete="CASCADE"), nullable=False),
+    _number("attempt"),
+    _number("n"),
+    _maybe("handle"),
+    PrimaryKeyConstraint("job", "attempt", "n"),
+)
+
 # The story of each job and group: one row for each change of state, and notes.
 events = Table(
     "events",
