@@ -227,11 +227,8 @@ class Actions:
         run.via = self._stations[run.backend].pool
         self.runs[run.job] = run
 
-        def go(work: Input) -> None:
-            stages = [PREPARE, EXECUTE]
-            self._submit(run, stages, work, work.params, self.reports.executed, handles=handles)
-
-        self._load(run, go)
+        done, stages = self.reports.executed, [PREPARE, EXECUTE]
+        self._load(run, lambda it: self._submit(run, stages, it, it.params, done, handles=handles))
 
     def _forget(self, action: ForgetGroup) -> None:
         head = {"op": "forget", "group": action.group}
