@@ -36,6 +36,12 @@ class Server:
     peer_url: str | None = setting(
         None, "The URL at which a standby reaches this server, if not the bound one."
     )
+    stop_grace_seconds: int = setting(
+        5,
+        "When told to stop: how long running jobs may take to end; the queue is kept.",
+        least=0,
+        most=3_600,
+    )
     body_bytes_max: int = setting(50_000_000, "Largest request body (L13).", least=1_000)
     body_depth_max: int = setting(
         64, "Deepest nesting of a JSON body; deeper ones only serve to exhaust us.", least=8

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.house import House, scripted, wait_gone
+from engine.house import House, sampler, scripted, wait_gone
 from qdwell.clock import ManualClock
 from qdwell.core.events import JobExecuted, JobPostprocessed
 from qdwell.core.job import TRIES_MAX
@@ -20,6 +20,7 @@ from qdwell.engine import actions
 from qdwell.engine.inbox import Item
 from qdwell.engine.pools import TaskState
 from qdwell.engine.runs import Findings
+from qdwell.errors import StoreUnavailable
 
 Make = Callable[..., House]
 LONG = 60_000  # ms; a run that takes this long never ends within a test
@@ -265,6 +266,36 @@ async def test_stop_leaves_the_queue(house: Make) -> None:
     first.store.close()
     async with house(scripted(run_ms=50, lanes=1)) as it:
         assert [(await it.final(job)).job.state for job in jobs] == ["completed"] * 4
+
+
+async def test_stop_finishes_the_running_job(house: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job in the QPU ends with its result; what is queued waits for the next start."""
+    monkeypatch.setattr(actions, "INLINE_BYTES_MAX", 0)
+    first = house(scripted(run_ms=400, lanes=1))
+    await first.engine.start()
+    await first.engine.ready()
+    running, queued = [await first.submit() for _ in range(2)]
+    await first.reaches(running, "executing")
+    await first.engine.stop(20_000)
+    assert first.row(running).job.state == "completed"
+    assert not first.row(queued).job.final
+    with pytest.raises(StoreUnavailable):
+        await first.submit()
+    first.store.close()
+
+
+async def test_interim_results_are_swept_at_run_time(house: Make) -> None:
+    """J32: two days after a job's end, within the hour, and with no restart."""
+    clock = ManualClock(1_767_225_600_000)
+    async with house(clock=clock) as it:
+        job = await it.submit(params=sampler(pubs=2))
+        await it.final(job)
+        assert it.store.interim_results(it.crn, job.id)
+        async with asyncio.timeout(30):
+            while it.store.interim_results(it.crn, job.id):
+                clock.advance(1_800_000)
+                await asyncio.to_thread(lambda: None)
+        assert it.store.read_result(it.crn, job.id)
 
 
 def test_worker_dies_with_the_server(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from qdwell.engine.memory import Watcher
 from qdwell.errors import StoreUnavailable
 from qdwell.store import Place, open_store
 
-GRACE_MS = 5_000  # for requests and, after them, for running stages
+REQUESTS_GRACE_SECONDS = 5  # held requests are answered at once; others are short
 KEEP_ALIVE_SECONDS = 75  # a client that thinks between two jobs finds its connection still open
 BACKLOG = 2_048
 LOCK_FILE = "server.lock"
@@ -156,13 +156,13 @@ async def _serve(
                     server_header=False,
                     date_header=False,
                     timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                    timeout_graceful_shutdown=GRACE_MS // 1000,
+                    timeout_graceful_shutdown=REQUESTS_GRACE_SECONDS,
                     backlog=BACKLOG,
                 )
             )
             await _run(server, house, listener, on_ready)
         finally:
-            await house.stop(GRACE_MS)
+            await house.stop(config.server.stop_grace_seconds * 1000)
             await asyncio.to_thread(end_traces)
 
 

@@ -96,7 +96,7 @@ class Actions:
             self._forget(action)
         elif isinstance(action, Stop):
             self._stop(action)
-        elif self.draining:
+        elif self.draining and not isinstance(action, Postprocess):
             return  # recorded as begun; the next start takes it up as lost (J5)
         elif action.backend not in self._stations:
             self.reports.post(runs.gone(action.job, action.attempt, action.backend))

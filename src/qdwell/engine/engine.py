@@ -59,6 +59,7 @@ from qdwell.store import JobDetails, Store, new_id
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
+SWEEP_MS = 3_600_000
 
 
 class Engine(Answers):
@@ -101,6 +102,7 @@ class Engine(Answers):
             self._actions.qpy_version_min = QPY_VERSION_MIN_OLD_CLIENTS
         self._loop.actions, self._loop.shelf = self._actions, self._shelf
         self._running: asyncio.Task[None] | None = None
+        self._upkeep: asyncio.Task[None] | None = None
         self._forecasts: dict[str, tuple[int, Mapping[str, Forecast]]] = {}
 
     # ---- start and stop -------------------------------------------------------------------------
@@ -117,6 +119,18 @@ class Engine(Answers):
         await self._in_thread(self._store.sweep, self._clock.now())
         await self._loop.boot()
         self._running = asyncio.create_task(self._loop.run(), name="engine")
+        self._upkeep = asyncio.create_task(self._keep_clean(), name="upkeep")
+
+    async def _keep_clean(self) -> None:
+        """Sweep the store every hour (J32)."""
+        while True:
+            await self._clock.sleep_until(self._clock.now() + SWEEP_MS)
+            try:
+                swept = await self._in_thread(self._store.sweep, self._clock.now())
+            except StoreError as error:  # the next hour will do
+                log.error("not swept", error=str(error))
+            else:
+                log.info("swept", blobs=swept)
 
     async def ready(self) -> None:
         """Return when every backend's device has answered."""
@@ -128,7 +142,9 @@ class Engine(Answers):
         return all(station.ready.is_set() for station in self._stations.values())
 
     async def stop(self, grace_ms: int) -> None:
-        """Begin nothing new, give running work `grace_ms` to end, and leave the rest in the store.
+        """Give the running stages `grace_ms` to end, and what they lead to; leave the queue stored.
+
+        A job in the QPU is so brought to its end; no preparation and no run is begun.
 
         What is cut off is taken up by the next start, by J5.
         """
@@ -151,6 +167,9 @@ class Engine(Answers):
 
     async def abandon(self) -> None:
         """End the workers and threads without another word to the store; for `stop` and tests."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)

@@ -13,7 +13,13 @@ from qdwell.core.decisions import Decision
 from qdwell.core.group import GroupState
 from qdwell.core.job import SERVER_WORDS
 from qdwell.core.state import Snapshot
-from qdwell.errors import JobNotFinal, OutcomeUnknown, UnknownJob
+from qdwell.errors import (
+    JobNotFinal,
+    OutcomeUnknown,
+    StoreError,
+    StoreUnavailable,
+    UnknownJob,
+)
 from qdwell.store import reads, upkeep
 from qdwell.store.blobs import Blobs
 from qdwell.store.commit import Writer, gather
@@ -256,7 +262,15 @@ class SqlStore:
         """Read the interim results of a job. See `Store.interim_results`."""
         with self.database.reading() as connection:
             found = reads.read_interim(connection, instance, job_id)
-        return [(n, self.blobs.get(name)) for n, name in found]
+        try:
+            return [(n, self.blobs.get(name)) for n, name in found]
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            with self.database.reading() as connection:
+                if reads.read_interim(connection, instance, job_id) == found:
+                    raise  # they are damaged; else a sweep took them while we read
+            return self.interim_results(instance, job_id)
 
     def device_runs(self, job_id: str, attempt: int) -> list[DeviceRun]:
         """Read the runs of an attempt. See `Store.device_runs`."""
