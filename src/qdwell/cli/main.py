@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from qdwell import __version__
-from qdwell.cli import admin, job, operate, run, user
+from qdwell.cli import admin, job, operate, run, upkeep, user
 from qdwell.cli.asking import AccountName
 from qdwell.cli.credentials import (
     CREDENTIALS_FILE,
@@ -48,6 +48,9 @@ app.add_typer(job.job, name="job")
 app.add_typer(user.session, name="session")
 app.add_typer(operate.backend, name="backend")
 app.command()(operate.queue)
+app.command()(upkeep.backup)
+app.command()(upkeep.restore)
+app.command()(upkeep.doctor)
 app.command()(operate.events)
 app.command()(run.run)
 

@@ -92,7 +92,13 @@ class Engine(Answers):
         self._memory = Memory()
         self._book = InstanceBook(config, store)
         self._loop = Loop(
-            store, clock, self._writer, _settings(config), self._announce, self._inbox, self._memory
+            store,
+            clock,
+            self._writer,
+            settings_of(config),
+            self._announce,
+            self._inbox,
+            self._memory,
         )
         self._shelf = InputShelf(store, self._readers, self.live_job, self._book.executions_max)
         self._actions = Actions(
@@ -351,7 +357,8 @@ class Engine(Answers):
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, *args)
 
 
-def _settings(config: Config) -> Settings:
+def settings_of(config: Config) -> Settings:
+    """The scheduler's settings, as the core takes them."""
     rules = config.scheduler
     return Settings(
         window_ms=rules.window_days * DAY_MS,

@@ -34,6 +34,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, Integr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qdwell.errors import NotLeader, OutcomeUnknown, StoreError, StoreUnavailable
+from qdwell.store.records import Finding
 from qdwell.store.statements import Glance
 from qdwell.store.upkeep import finish
 
@@ -58,6 +59,10 @@ _KEEP_ALIVE = {
 }
 _FENCE = (
     "SELECT epoch, pg_current_xact_id()::text, pg_backend_pid() FROM leader WHERE id = 1 FOR UPDATE"
+)
+_UNCHECKED = (
+    "SELECT conname FROM pg_constraint WHERE NOT convalidated"
+    " AND connamespace = current_schema()::regnamespace"
 )
 _IDLE = "idle_in_transaction_session_timeout"
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
@@ -186,6 +191,16 @@ class PostgresDatabase:
         connection = self.connect()
         _prepare_reader(connection, None)
         return connection
+
+    def ailments(self) -> Iterator[Finding]:
+        """Settings of the server with which nothing is durable, and checks that were left out."""
+        with self.reading() as connection:
+            for name in ("fsync", "full_page_writes"):
+                if connection.exec_driver_sql(f"SHOW {name}").scalar() != "on":
+                    what = f"{name} is off: what was promised durable is lost with the power"
+                    yield Finding(self.name, what)
+            for (rule,) in connection.exec_driver_sql(_UNCHECKED):
+                yield Finding(self.name, f"constraint {rule} was never validated")
 
     def warm_up(self) -> None:
         """Connect, and have the commit's row in the server's memory."""

@@ -145,3 +145,12 @@ class StoryRow:
     after: str | None  #: state after; None for a note
     cause: str
     attempt: int | None  #: a job's attempt after the move
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    where: str  #: the table, file, job, or group
+    what: str
+    harmless: bool = False  #: needs nobody; the next sweep or start deals with it

@@ -24,7 +24,16 @@ from qdwell.store import reads, upkeep
 from qdwell.store.blobs import Blobs
 from qdwell.store.commit import Writer, gather
 from qdwell.store.reads import HotReads, JobFilter
-from qdwell.store.records import DeviceRun, Extras, GroupRow, JobRow, Loaded, StoryRow, WorkloadRow
+from qdwell.store.records import (
+    DeviceRun,
+    Extras,
+    Finding,
+    GroupRow,
+    JobRow,
+    Loaded,
+    StoryRow,
+    WorkloadRow,
+)
 from qdwell.store.rows import (
     backend_of,
     charge_of,
@@ -84,6 +93,10 @@ class Database(Protocol):
 
     def glancing(self) -> AbstractContextManager[Cursors]:
         """For single statements that read: the quickest way to a row."""
+        ...
+
+    def ailments(self) -> Iterator[Finding]:
+        """Findings of the database itself: damage, or settings that make promises empty."""
         ...
 
     def warm_up(self) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from qdwell.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from qdwell.store.records import Finding
 from qdwell.store.statements import Glance
 from qdwell.store.upkeep import finish
 
@@ -135,6 +136,15 @@ class SqliteDatabase:
         glance = Glance(fresh.driver_connection)
         fresh.detach()  # from the pool: it is ours to close
         return glance
+
+    def ailments(self) -> Iterator[Finding]:
+        """What SQLite itself finds wrong: damaged pages, rows that refer to nothing."""
+        with self.reading() as connection:
+            for (said,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+                if said != "ok":
+                    yield Finding(self.name, str(said))
+            for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+                yield Finding(f"table {table}", f"row {row} refers to no row of {parent}")
 
     def warm_up(self) -> None:
         """Give the log the length at which it is folded back, so that it never grows again.

@@ -1,0 +1,162 @@
+"""Backups: a store copied while it is used, and a copy made a store again.
+
+A backup is a data folder: SQLite in `qdwell.db`, large blobs in `blobs/`, whatever the store was.
+So it can be served as it is, examined by the doctor, and restored into either kind of database;
+restoring one made of SQLite into PostgreSQL is how a site moves.
+
+The database is copied in one consistent view, without holding up the server. Blobs are copied
+before it and after it: before, so that little is left to do; after, what the copied database names
+and is not there yet. One that was deleted in between is in neither, so it is all done again, until
+nothing is missing; what was copied already is not copied twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing, suppress
+from pathlib import Path
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text
+
+from qdwell.errors import StoreError, StoreUnavailable
+from qdwell.store import Place, Store, open_store
+from qdwell.store.shelves import MARK, FolderShelf, Shelf
+from qdwell.store.sqlite import SqliteDatabase
+from qdwell.store.tables import accounts, blobs, events, metadata, pulse
+
+_TRIES = 10  # each round has less to copy, so less can vanish meanwhile
+_ROWS_AT_ONCE = 500
+_FILES = ("credentials.env", "server.json")
+
+
+def back_up(store: Store, source: Path, target: Path) -> int:
+    """Copy a store, with its data folder `source`, into the new folder `target`.
+
+    A server may use the store meanwhile. Returns how many large blobs are in the copy.
+
+    Raises:
+        StoreUnavailable: the target exists, or something cannot be read or written.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise StoreUnavailable(f"{target} is not empty; a backup wants a folder of its own")
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shelf = FolderShelf(target / "blobs")
+    for _ in range(_TRIES):
+        files = store.blobs.shelf.keys()
+        _copy_blobs(store.blobs.shelf, shelf, [key for key in files if key[0] != "."])
+        _copy_database(store, target)
+        with closing(open_store(target)) as copy, copy.database.reading() as connection:
+            needed = set(connection.execute(_in_files()).scalars())
+        missing = _copy_blobs(store.blobs.shelf, shelf, sorted(needed))
+        if not missing:
+            break
+    else:
+        raise StoreUnavailable(f"blobs vanish faster than they are copied, such as {missing[0]}")
+    for key in set(shelf.keys()) - needed:
+        shelf.remove(key)
+    for name in _FILES:
+        with suppress(FileNotFoundError):
+            (target / name).write_bytes((source / name).read_bytes())
+            (target / name).chmod(0o600)
+    return len(needed)
+
+
+def restore(source: Path, place: Place) -> None:
+    """Make the store at `place`, which must have nothing in it, from a backup.
+
+    Raises:
+        StoreUnavailable: `source` is no backup, `place` is in use or has accounts already.
+        StoreError: the backup is damaged.
+    """
+    if not (source / "qdwell.db").exists():
+        raise StoreUnavailable(f"{source} is no backup: it has no qdwell.db")
+    with (
+        tempfile.TemporaryDirectory(prefix="qdwell-restore-") as scratch,
+        closing(_opened(source, Path(scratch))) as old,
+        closing(open_store(place)) as new,
+    ):
+        shelf = FolderShelf(source / "blobs")
+        with new.database.reading() as connection:
+            if connection.execute(select(accounts.c.id).limit(1)).first() is not None:
+                where = new.database.name
+                raise StoreUnavailable(f"{where} has accounts already: restore into an empty one")
+        with old.database.reading() as connection:
+            needed = sorted(connection.execute(_in_files()).scalars())
+        if missing := _copy_blobs(shelf, new.blobs.shelf, needed):
+            raise StoreError(
+                f"the backup lacks blob {missing[0]}; `qdwell doctor` finds all faults"
+            )
+        with old.database.reading() as rows, new.database.migrating() as into:
+            _copy_rows(rows, into, keep_mark=place != Place(place.folder))
+    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in _FILES:
+        if (source / name).exists() and not (place.folder / name).exists():
+            (place.folder / name).write_bytes((source / name).read_bytes())
+            (place.folder / name).chmod(0o600)
+
+
+def _opened(source: Path, scratch: Path) -> Store:
+    """Open the database of a backup, of an older release perhaps, without changing it."""
+    shutil.copy(source / "qdwell.db", scratch / "qdwell.db")
+    return open_store(scratch)
+
+
+def _in_files() -> Select[str]:
+    key: ColumnElement[str] = func.coalesce(blobs.c.file, blobs.c.hash)
+    return select(key).where(blobs.c.content.is_(None))
+
+
+def _copy_blobs(source: Shelf, target: Shelf, keys: list[str]) -> list[str]:
+    """Copy what is not there yet; return what is in neither."""
+    have = set(target.keys())
+    missing = []
+    for key in keys:
+        if key in have or key == MARK:
+            continue
+        content = source.read(key)
+        if content is None:
+            missing.append(key)
+        else:
+            target.write(key, content)
+    return missing
+
+
+def _copy_database(store: Store, target: Path) -> None:
+    """Copy the database in one consistent view, over what an earlier round has left."""
+    path = target / "qdwell.db"
+    for old in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        old.unlink(missing_ok=True)
+    if isinstance(store.database, SqliteDatabase):
+        with (
+            closing(sqlite3.connect(f"file:{store.database.path}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(path)) as copy,
+        ):
+            source.backup(copy)  # all pages in one step: one view, and writers go on
+        path.chmod(0o600)
+        return
+    with (
+        closing(open_store(target)) as made,
+        store.database.reading() as rows,
+        made.database.migrating() as into,
+    ):
+        _copy_rows(rows, into, keep_mark=False)
+
+
+def _copy_rows(rows: Connection, into: Connection, *, keep_mark: bool) -> None:
+    """Copy every row of every table into an empty database, whose own mark may stay."""
+    mark = into.execute(text("SELECT mark FROM server")).scalar()
+    for table in metadata.sorted_tables:
+        into.execute(table.delete())
+        found = rows.execution_options(yield_per=_ROWS_AT_ONCE).execute(select(table))
+        for part in found.partitions():
+            values = [dict(zip(table.c.keys(), row, strict=True)) for row in part]
+            into.execute(table.insert(), values)
+    into.execute(text("UPDATE server SET mark = :mark"), {"mark": mark if keep_mark else None})
+    into.execute(pulse.update().values(url=None, seen_at=0))
+    if into.dialect.name == "postgresql":
+        last = into.execute(select(func.max(events.c.id))).scalar()
+        if last is not None:
+            sequence = "SELECT setval(pg_get_serial_sequence('events', 'id'), :last)"
+            into.execute(text(sequence), {"last": last})

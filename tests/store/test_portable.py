@@ -1,0 +1,243 @@
+"""Backup, restore, and the doctor, on either database and between them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from conformance.stores.world import NOW, WINDOW_MS, World
+from pgserver import Server
+from qdwell.config import Config
+from qdwell.engine import checkup
+from qdwell.errors import StoreError, StoreUnavailable
+from qdwell.store import Place, Store, accounts, open_store
+from qdwell.store.blobs import INLINE_BYTES_MAX
+from qdwell.store.doctor import examine
+from qdwell.store.portable import back_up, restore
+from qdwell.store.shelves import FolderShelf
+
+LARGE = b"x" * (INLINE_BYTES_MAX + 1)
+KINDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture
+def place_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Place]:
+    """An empty place of a kind."""
+    made = 0
+
+    def make(kind: str) -> Place:
+        nonlocal made
+        made += 1
+        folder = tmp_path / f"store{made}"
+        if kind == "sqlite":
+            return Place(folder)
+        server: Server = request.getfixturevalue("postgres")
+        return Place(folder, database_url=server.schema())
+
+    return make
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, place_of: Callable[[str], Place]) -> Place:
+    return place_of(request.param)
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    opened = open_store(place)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    """Two accounts, a job that waits, one that is done with a large result, and a session."""
+    world = World(store)
+    world.submit(params=b"small")
+    world.finished(params=LARGE, result=LARGE + b"result")
+    world.open()
+    return world
+
+
+def faults(store: Store) -> list[str]:
+    """What the doctor says, but for what the test server is known to lack."""
+    found = [it for it in examine(store) if "fsync is off" not in it.what]
+    return [f"{it.where}: {it.what}" for it in found]
+
+
+@pytest.mark.parametrize("target_kind", KINDS)
+def test_a_backup_restores_into_either_database(
+    world: World,
+    place: Place,
+    place_of: Callable[[str], Place],
+    target_kind: str,
+    tmp_path: Path,
+) -> None:
+    """All that was there is there; it goes on being used, and so does the original."""
+    before, key = world.store.load(NOW, WINDOW_MS), accounts.signing_key(world.store)
+    assert back_up(world.store, place.folder, tmp_path / "backup") == 2
+    world.submit()
+    target = place_of(target_kind)
+    restore(tmp_path / "backup", target)
+    with closing(open_store(target)) as again:
+        assert again.load(NOW, WINDOW_MS) == before
+        assert again.read_result(world.a, "job2") == LARGE + b"result"
+        assert again.params(world.a, "job1") == b"small"
+        assert len(again.story("job2")) == 7
+        assert accounts.token_owner(again, world.alice.token) is not None
+        assert accounts.signing_key(again) == key
+        assert faults(again) == []
+        accounts.create_account(again, "carol", "default", NOW)
+        World.submit(continued(world, again))
+        assert len(again.load(NOW, WINDOW_MS).snapshot.jobs) == 2
+
+
+def continued(world: World, store: Store) -> World:
+    """The same users, in another store."""
+    other = World.__new__(World)
+    other.__dict__.update(world.__dict__)
+    other.store = store
+    return other
+
+
+def test_a_backup_is_a_data_folder(world: World, place: Place, tmp_path: Path) -> None:
+    """It can be examined, and served, as it is; nobody else may read it."""
+    back_up(world.store, place.folder, tmp_path / "backup")
+    assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "backup" / "qdwell.db").stat().st_mode & 0o077 == 0
+    with closing(open_store(tmp_path / "backup", migrate=False)) as copy:
+        assert faults(copy) == []
+
+
+def test_a_backup_of_a_store_that_changes_all_the_time_is_whole(
+    world: World, place: Place, tmp_path: Path
+) -> None:
+    """Large blobs come and go while it is made: whatever its database names is there."""
+    stop = threading.Event()
+
+    def work() -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            job = world.finished(params=LARGE + b"%d" % n, result=b"%d" % n + LARGE)
+            if n % 2:
+                world.store.delete_job(world.a, job.id)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for n in range(3):
+            back_up(world.store, place.folder, tmp_path / f"backup{n}")
+            with closing(open_store(tmp_path / f"backup{n}")) as copy:
+                assert faults(copy) == []
+    finally:
+        stop.set()
+        worker.join(60)
+
+
+def test_what_is_there_is_never_overwritten(world: World, place: Place, tmp_path: Path) -> None:
+    """Neither a folder by a backup nor a store by a restore."""
+    back_up(world.store, place.folder, tmp_path / "backup")
+    with pytest.raises(StoreUnavailable, match="not empty"):
+        back_up(world.store, place.folder, tmp_path / "backup")
+    with pytest.raises(StoreUnavailable, match="has accounts already"):
+        restore(tmp_path / "backup", place)
+    with pytest.raises(StoreUnavailable, match="is no backup"):
+        restore(tmp_path / "nothing", place)
+
+
+def test_a_backup_that_lacks_a_blob_is_not_restored(
+    world: World, place: Place, place_of: Callable[[str], Place], tmp_path: Path
+) -> None:
+    """Not half of it either: the target can be used for the next try."""
+    back_up(world.store, place.folder, tmp_path / "backup")
+    file = next((tmp_path / "backup" / "blobs").glob("??/*"))
+    file.rename(tmp_path / "lost")
+    target = place_of("sqlite")
+    with pytest.raises(StoreError, match="lacks blob"):
+        restore(tmp_path / "backup", target)
+    (tmp_path / "lost").rename(file)
+    restore(tmp_path / "backup", target)
+
+
+# ---- the doctor ---------------------------------------------------------------------------------
+
+
+def test_a_store_in_use_is_sound(world: World) -> None:
+    """The records by themselves, and a scheduler that wakes up on them."""
+    assert faults(world.store) == []
+    config = Config()
+    found = [it.what for it in checkup.examine(config, world.store)]
+    assert found == ["has jobs or sessions waiting, and the config has it not"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("UPDATE jobs SET state = 'completed' WHERE id = 'job1'", "no result"),
+        ("DELETE FROM job_blobs WHERE job = 'job1'", "has no input"),
+        ("UPDATE jobs SET quantum_ms = 5 WHERE id = 'job2'", "0 ms by its charges (P8)"),
+        ("DELETE FROM events WHERE subject = 'job1'", "has no story (P6)"),
+        ("UPDATE events SET state_after = 'executed' WHERE state_after = 'ready'", "(P6)"),
+        ("UPDATE groups SET usage_ms = 7", "used 7 ms by its record"),
+    ],
+)
+def test_harm_is_found(world: World, harm: str, said: str) -> None:
+    """By hand, as a bug or an operator would do it; the schema lets it pass."""
+    owner = {"instance": world.a, "backend": "qpu", "kind": "job", "charged": True}
+    with world.store.database.writing() as connection:
+        from qdwell.store.tables import charges
+
+        row = {"id": "c", "job": "job2", "group": None, "start": NOW, "end": NOW + 2}
+        connection.execute(charges.insert().values(**owner, **row))
+        if "quantum" in harm:
+            connection.exec_driver_sql("DELETE FROM charges")
+            connection.execute(charges.insert().values(**owner, **{**row, "end": NOW}))
+        connection.exec_driver_sql(
+            harm.replace(
+                "state = 'completed'",
+                f"state = 'completed', running_at = {NOW + 1}, finished_at = {NOW + 2}",
+            )
+        )
+    assert any(said in it for it in faults(world.store)), faults(world.store)
+
+
+def test_damaged_and_lost_and_left_over_files_are_found(world: World) -> None:
+    """A file with another content, one that is gone, and one that nobody needs."""
+    shelf = world.store.blobs.shelf
+    assert isinstance(shelf, FolderShelf)
+    one, two = (shelf.path(key) / key for key in sorted(shelf.keys()))
+    one.write_bytes(one.read_bytes()[:-1] + b"?")
+    two.unlink()
+    shelf.write("ab" * 32, b"left over")
+    found = list(examine(world.store))
+    assert sum("not what its name says" in it.what for it in found) == 1
+    assert sum("its file is not in" in it.what for it in found) == 1
+    assert [it.what[:7] for it in found if it.harmless] == ["1 files"]
+    quick = [it.what for it in examine(world.store, read_files=False)]
+    assert not any("not what its name says" in it for it in quick)
+
+
+def test_two_sessions_on_one_machine_at_once_are_found(world: World) -> None:
+    """P9, over the whole past."""
+    from qdwell.store.tables import charges
+
+    with world.store.database.writing() as connection:
+        for n, (start, end) in enumerate([(NOW, NOW + 10), (NOW + 9, None)]):
+            connection.execute(
+                charges.insert().values(
+                    id=f"w{n}",
+                    instance=world.a,
+                    backend="qpu",
+                    kind="session",
+                    group=f"g{n}",
+                    start=start,
+                    end=end,
+                    charged=True,
+                )
+            )
+    assert any("(P9)" in it for it in faults(world.store))
