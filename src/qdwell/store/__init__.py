@@ -45,7 +45,7 @@ from qdwell.store.records import (
 )
 
 if TYPE_CHECKING:
-    from qdwell.store.sql import Database
+    from qdwell.store.database import Database
 
 __all__ = [
     "Blobs",

@@ -15,7 +15,7 @@ from qdwell.store.statements import file_key
 from qdwell.store.tables import blobs, job_blobs, jobs, server
 
 if TYPE_CHECKING:
-    from qdwell.store.sql import Database
+    from qdwell.store.database import Database
 
 log = structlog.get_logger()
 

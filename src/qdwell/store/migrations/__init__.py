@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, text
 from qdwell.errors import StoreTooNew, StoreUnavailable
 
 if TYPE_CHECKING:
-    from qdwell.store.sql import Database
+    from qdwell.store.database import Database
 
 NEWEST = "0005"  # the last revision in `versions/`; a test compares
 
