@@ -8,27 +8,34 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def server(config: str = "") -> Iterator[dict[str, str]]:
-    """Start `qdwell serve` with this TOML; yield the first user's settings; stop it again."""
+def server(config: str = "", place: Path | None = None) -> Iterator[dict[str, str]]:
+    """Start `qdwell serve` with this TOML; yield the first user's settings; stop it again.
+
+    `place` is a folder that keeps the data for another start. Beside the settings there are `PID`
+    and `START_S`, the seconds that the start took.
+    """
     with tempfile.TemporaryDirectory(prefix="qdwell-bench-") as folder:
         toml = Path(folder) / "qdwell.toml"
         toml.write_text(config)
-        data = Path(folder) / "data"
+        data = (place or Path(folder)) / "data"
         command = [sys.executable, "-m", "qdwell", "serve", "--port", "0"]
         command += ["--data-dir", str(data), "--config", str(toml)]
         with (Path(folder) / "log").open("wb") as log:
+            began = time.perf_counter()
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
             try:
                 assert process.stdout is not None
                 if not any("serves" in line for line in process.stdout):
                     raise RuntimeError(Path(log.name).read_text())
-                yield _settings(data)
+                took = time.perf_counter() - began
+                yield {**_settings(data), "PID": str(process.pid), "START_S": f"{took:.3f}"}
             finally:
                 process.terminate()
                 process.communicate()

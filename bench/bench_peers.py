@@ -79,7 +79,7 @@ def _ours() -> Iterator[Callable[[], object]]:
     body = {"program_id": "sampler", "backend": "script", "params": params}
     raw = json.dumps(body, cls=RuntimeEncoder).encode()
     with server(_SCRIPTED) as settings:
-        call = _Http(settings)
+        call = Http(settings)
 
         def job() -> object:
             accepted, outcome = call("POST", "/jobs", raw, Prefer="wait=30").splitlines()
@@ -89,12 +89,12 @@ def _ours() -> Iterator[Callable[[], object]]:
         yield job
 
 
-class _Http:
+class Http:
     """One kept-alive connection with the headers of a signed-in user."""
 
     def __init__(self, settings: dict[str, str]) -> None:
         url = urllib.parse.urlsplit(settings["QISKIT_IBM_URL"])
-        self._base = url.path
+        self.base = url.path
         self._connection = HTTPConnection(str(url.hostname), url.port)
         form = urllib.parse.urlencode(
             {
@@ -111,7 +111,7 @@ class _Http:
                 {"Content-Type": "application/x-www-form-urlencoded"},
             )
         )
-        self._headers = {
+        self.headers = {
             "Authorization": f"Bearer {token['access_token']}",
             "Service-CRN": settings["QISKIT_IBM_INSTANCE"],
             "IBM-API-Version": "2026-04-15",
@@ -119,7 +119,7 @@ class _Http:
         }
 
     def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
-        return self._send(method, self._base + path, body, {**self._headers, **headers})
+        return self._send(method, self.base + path, body, {**self.headers, **headers})
 
     def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         self._connection.request(method, path, body, headers)
