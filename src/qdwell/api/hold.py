@@ -11,18 +11,23 @@ and it must not hang when nothing is about to change. The rule:
 * a job at work whose state is asked for *in a loop*, at the pace of the stock client's own loop, is
   held up to the operator's bound: whoever asks at that pace asks again anyway, so nothing is lost
   by answering at the moment of the change;
-* everything else is answered at once, also a question right behind the last answer: that is a
-  user's `job.status()` and not the loop.
+* whoever asks for the same job faster than any loop needs is answered at `PACE_MS`: a few scripts
+  that ask without a pause would otherwise take the processor from those who work;
+* everything else is answered at once, also a question soon after the last answer: that is a user's
+  `job.status()` and not the loop.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from zlib import crc32
 
 from qdwell.core.job import Job, JobState
 
 YOUNG_MS = 300  # a session iteration of a small problem ends well within
 LOOP_GAP_MS = (70, 700)  # the stock client asks again after 100 or 500 ms
+PACE_MS = 50  # between two answers about one job; a person or a plotted line needs no more
+PACE_SPREAD_MS = 25
 REMEMBERED = 10_000  # jobs whose last answer is remembered
 
 
@@ -35,11 +40,20 @@ def hold_ms(job: Job, now: int, answered_at: int | None, bound_ms: int) -> int:
         answered_at: when the last such request for this job was answered, if that is known.
         bound_ms: the longest hold that the operator allows; 0 switches holding off.
     """
-    if job.final or job.state is JobState.QUEUED:
+    if job.final:
         return 0
+    pace = 0 if answered_at is None else answered_at + pace_ms(job.id) - now
+    pace = min(bound_ms, max(0, pace))
+    if job.state is JobState.QUEUED:
+        return pace
     young = max(0, job.created + YOUNG_MS - now)
     looped = answered_at is not None and LOOP_GAP_MS[0] <= now - answered_at <= LOOP_GAP_MS[1]
-    return min(bound_ms, bound_ms if looped else young)
+    return max(pace, min(bound_ms, bound_ms if looped else young))
+
+
+def pace_ms(job_id: str) -> int:
+    """The pace of one job: a little more than `PACE_MS`, so that not all are answered at once."""
+    return PACE_MS + crc32(job_id.encode()) % PACE_SPREAD_MS
 
 
 class LastAnswers:

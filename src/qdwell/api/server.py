@@ -35,8 +35,8 @@ from qdwell.store import Place, open_store
 REQUESTS_GRACE_SECONDS = 5  # held requests are answered at once; others are short
 KEEP_ALIVE_SECONDS = 75  # a client that thinks between two jobs finds its connection still open
 BACKLOG = 2_048
-# The store's thread lets go of the interpreter for each statement, and gets it back from a busy loop
-# only when this time is over: 5 ms, the default, for each of ten statements would be 50 ms a commit.
+# The store's thread lets go of the interpreter for each statement, and gets it back from a busy
+# loop only after this time: with Python's 5 ms, ten statements would be 50 ms for a commit.
 SWITCH_S = 0.000_5
 LOCK_FILE = "server.lock"
 READY_SECONDS = 30  # a broken backend is shown as offline; the others are served

@@ -102,9 +102,15 @@ class Memory:
         waiter = self.final(job_id) if clock.now() < until else None
         if waiter is None:
             return
-        bound = asyncio.ensure_future(clock.sleep_until(until))
+
+        async def ring() -> None:
+            await clock.sleep_until(until)
+            if not waiter.done():
+                waiter.set_result(None)
+
+        bound = asyncio.ensure_future(ring())
         try:
-            await asyncio.wait({waiter, bound}, return_when=asyncio.FIRST_COMPLETED)
+            await waiter
         finally:
             bound.cancel()
             self.forget_final(job_id, waiter)
