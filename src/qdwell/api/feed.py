@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from qdwell.clock import iso
@@ -109,6 +109,11 @@ class Feed:
             return self.cursor(told[-2][0]), told[:-1], False
         return self.cursor(), told, False
 
+    def has_news(self, cursor: str, instance: str) -> bool:
+        """Whether `since` has something to tell."""
+        number = self._number(cursor)
+        return number is None or any(True for _ in self._behind(number, instance))
+
     def _number(self, cursor: str) -> int | None:
         """The number that a cursor of this process means, if all behind it is still there."""
         epoch, _, text = cursor.partition("-")
@@ -121,10 +126,9 @@ class Feed:
         return number if known and number >= oldest - 1 else None
 
     def _behind(self, number: int, instance: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        if not self._kept:
-            return
-        skip = max(0, number + 1 - self._kept[0][0])
-        for at, owner, entry in islice(self._kept, skip, None):
+        # From the newest one back: a reader has mostly seen all but the last few of thousands.
+        news = list(takewhile(lambda kept: kept[0] > number, reversed(self._kept)))
+        for at, owner, entry in reversed(news):
             if owner == instance:
                 yield at, entry
             elif instance == EVERYBODY:

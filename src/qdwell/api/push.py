@@ -8,7 +8,9 @@ stream of server-sent events if that is what the client accepts.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -21,6 +23,7 @@ from qdwell.api.outcomes import HELD_MS_MAX, Outcomes
 from qdwell.api.parts import Parts
 from qdwell.errors import NotAllowed
 
+TEXTS_KEPT = 1_000  # events that were written lately
 STREAM_PULSE_MS = 15_000  # a comment keeps proxies from closing a quiet stream
 
 
@@ -31,6 +34,7 @@ class Push:
         self._parts = parts
         self._feed = feed
         self._outcomes = outcomes
+        self._texts: OrderedDict[str, bytes] = OrderedDict()
 
     async def outcome(self, request: Request, job_id: str) -> Response:
         """Show a job, and its result if it has completed; held until then, or for `wait_ms`."""
@@ -83,10 +87,21 @@ class Push:
             cursor, changes, reset = self._feed.since(cursor, whose)
             if reset:
                 yield f"id: {cursor}\nevent: reset\ndata: {{}}\n\n".encode()
-            for number, change in changes:
-                data = orjson.dumps(change).decode()
-                head = f"id: {self._feed.cursor(number)}\nevent: {change['kind']}"
-                yield f"{head}\ndata: {data}\n\n".encode()
+            if changes:
+                yield b"".join(self._text(number, change) for number, change in changes)
             if not changes and not reset:
                 await self._feed.wait_change(whose, STREAM_PULSE_MS)
-                yield b":\n\n"
+                if not self._feed.has_news(cursor, whose):
+                    yield b":\n\n"
+
+    def _text(self, number: int, change: dict[str, Any]) -> bytes:
+        """A change as an event; it is written once for all who listen."""
+        cursor = self._feed.cursor(number)
+        text = self._texts.get(cursor)
+        if text is None:
+            data = orjson.dumps(change).decode()
+            text = f"id: {cursor}\nevent: {change['kind']}\ndata: {data}\n\n".encode()
+            self._texts[cursor] = text
+            if len(self._texts) > TEXTS_KEPT:
+                self._texts.popitem(last=False)
+        return text
