@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
+from qdwell.clock import SystemClock
 from qdwell.core.decisions import PutJob
 from qdwell.core.job import Job
 from qdwell.store import Extras, JobDetails, accounts, new_id, open_store
@@ -17,7 +17,7 @@ _PART = 1_000
 def fill(data: Path, backend: str, count: int) -> None:
     """Add so many queued jobs of a thousand instances to a machine's queue."""
     store = open_store(data)
-    now = time.time_ns() // 1_000_000
+    now = SystemClock().now()
     known = [it.crn for it in accounts.all_instances(store)]
     while len(known) < INSTANCES:
         made = accounts.create_account(store, f"crowd-{len(known)}", "default", now)

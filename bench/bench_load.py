@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ CROWD_S = 6.0
 POLLERS, LISTENERS = 500, 1_000
 MEMORY_MAX = 3_000  # bytes of each queued job
 START_MAX_S = 10.0
+_NEVER = threading.Event()  # waited for while a crowd is at work
 
 
 def run() -> bool:
@@ -66,7 +68,7 @@ def _submissions() -> bool:
                 ("echo", port, echoed),
             ):
                 with crowd("127.0.0.1", int(where or 0), askers=[[request]] * CONNECTIONS) as seen:
-                    time.sleep(CROWD_S / 2)
+                    _NEVER.wait(CROWD_S / 2)
                 assert not seen["failed"], seen
                 rates[name].append(seen["per_s"])
                 print(f"  {name:<44} {seen['per_s']:10.0f} per s   p50 {seen['p50']:8.2f} ms")
@@ -183,12 +185,12 @@ def _many(settings: dict[str, str], step: Callable[[], object]) -> bool:
     alone = interleaved({"alone": step}, samples=40)["alone"]
     ends = []
     with _crowd_at(settings, askers=asks, listeners=[stream] * LISTENERS, pause_s=0.5) as seen:
-        time.sleep(1)
+        _NEVER.wait(1)
         beside = interleaved({"beside": step}, samples=40)["beside"]
         for _ in range(5):
             step()
             ends.append((step.last.job_id(), time.perf_counter_ns()))  # type: ignore[attr-defined]
-            time.sleep(0.3)
+            _NEVER.wait(0.3)
     told = sorted(
         (at - ended) / 1e6 for job_id, ended in ends for at in seen["ends"].get(job_id, [])
     )
