@@ -10,7 +10,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
 
-from qdwell import Estimator, Options, QiskitRuntimeService, Sampler
+from qdwell import Estimator, Options, QiskitRuntimeService, Sampler, Session
 
 
 def turned() -> QuantumCircuit:
@@ -39,6 +39,22 @@ def test_a_callback_hears_of_each_circuit_and_of_the_end(service: QiskitRuntimeS
     assert "execute" in job.logs()
     found = service.job(job.job_id())
     assert list(found.result().values) == [1, -1, 1]
+
+
+def test_level_3_is_for_machines(service: QiskitRuntimeService) -> None:
+    """O20: a simulator without a coupling map is refused before anything is sent."""
+    options = Options(resilience_level=3)
+    estimator = Estimator(backend=service.backend("aer_simulator"), options=options)
+    with pytest.raises(ValueError, match="coupling map"):
+        estimator.run(QuantumCircuit(1), "Z")
+    with Session(service=service, backend="fake_manila") as session:
+        circuit = QuantumCircuit(2)
+        circuit.x(0)
+        circuit.cx(0, 1)
+        estimator = Estimator(session=session, options=options)
+        result = estimator.run(circuit, "ZZ", shots=640, seed_simulator=5).result()
+    assert result.values[0] == pytest.approx(1, abs=0.1)
+    assert result.metadata[0]["samples"] >= 10
 
 
 def test_options_of_one_run_win_for_that_run(service: QiskitRuntimeService) -> None:

@@ -225,7 +225,7 @@ def test_a_layout_is_kept(executor: Devices) -> None:
         ("sampler", {"circuits": ["q"], "resilience_settings": {"level": 2}}, "level"),
         (
             "estimator",
-            {"circuits": ["q"], "observables": [1], "resilience_settings": {"level": 3}},
+            {"circuits": ["q"], "observables": [1], "resilience_settings": {"level": 4}},
             "level",
         ),
         (

@@ -65,10 +65,22 @@ class _Both(Primitive):
         self, circuits: Any, observables: Any, parameter_values: Any, changes: Mapping[str, Any]
     ) -> Operation[RuntimeJob]:
         options = merged_v1(self.options, changes)
+        if self.program_id == "estimator" and options.get("resilience_level") == v1.PEC_LEVEL:
+            self._check_layers(options)
         params = v1.params(self.program_id, circuits, observables, parameter_values, options)
         callback = (options.get("environment") or {}).get("callback")
         extra = body_fields(options)
         return self._submit(params, extra, v1.decoder_of(self.program_id), callback)
+
+    def _check_layers(self, options: Mapping[str, Any]) -> None:
+        """Refuse to cancel errors of gates where no two qubits are neighbours (O20)."""
+        backend = self._session.backend() if self._session is not None else self.backend().name
+        mapped = (options.get("simulator") or {}).get("coupling_map")
+        if mapped is None and backend is not None and self._service.is_simulator(backend):
+            raise IBMInputValueError(
+                f"resilience_level {v1.PEC_LEVEL} needs a coupling map, and the simulator "
+                f"{backend!r} has none: use a machine."
+            )
 
     def set_options(self, **changes: Any) -> None:
         """Change options for all later runs."""

@@ -22,6 +22,7 @@ from qdwell.client.errors import IBMInputValueError
 from qdwell.client.options import check_v1
 
 RESILIENCE_MAX = {"estimator": 3, "sampler": 1}  # O3
+PEC_LEVEL = 3  #: of resilience: errors of gates are cancelled (O21)
 
 
 def params(

@@ -85,9 +85,28 @@ def prepare(
     """
     chosen = options.resolved(params)
     reader = pubs.Reader(work, device, cache, chosen.rep_delay_us)
-    groups = _groups(params, chosen, reader, cache)
-    wanted = mitigation_options.estimator_options(params)
     maker = library.Maker(reader, device, np.random.default_rng(chosen.seed))
+    groups = _groups(params, chosen, reader, cache)
+    plan = planned(groups, params, work.limits, reader, maker, device)
+    metadata = encoding.job_metadata(plan.options)
+    prepared = Prepared(ID, (plan,), chosen.seed, metadata, chosen.rep_delay_us)
+    return prepared, pubs.facts(maker.loaded, maker.executions, reader.estimate_ms)
+
+
+def planned(
+    groups: list[Group],
+    params: Mapping[str, Any],
+    limits: Limits,
+    reader: pubs.Reader,
+    maker: library.Maker,
+    device: Device,
+) -> Plan:
+    """The whole job, of PUBs that have been read; `params` has the options, in V2's words.
+
+    Raises:
+        ProgramError: 1208, the library will not prepare it; 1517 or 6000.
+    """
+    wanted = mitigation_options.estimator_options(params)
     layers: tuple[noise.Layer, ...] = ()
     programs: tuple[Program, ...] = ()
     given = ((params.get("options") or {}).get("resilience") or {}).get("layer_noise_model")
@@ -97,10 +116,7 @@ def prepare(
     if not any(it.experiment for it in layers):
         known = tuple(noise.Known(it, it.given) for it in layers)
         programs = _programs(groups, wanted, known, device, maker)
-    plan = Plan(tuple(groups), wanted, programs, layers, work.limits)
-    metadata = encoding.job_metadata(wanted)
-    prepared = Prepared(ID, (plan,), chosen.seed, metadata, chosen.rep_delay_us)
-    return prepared, pubs.facts(maker.loaded, maker.executions, reader.estimate_ms)
+    return Plan(tuple(groups), wanted, programs, layers, limits)
 
 
 def _groups(

@@ -2,7 +2,7 @@
 
 Resilience levels (O21): 0 as measured; 1 with readout errors divided out (see `readout`); 2 besides
 with the noise of gates extrapolated to zero: the circuit is run with its gates folded, and a
-polynomial through the values is read at zero noise.
+polynomial through the values is read at zero noise. Level 3 is in `estimator_v1_pec`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def prepare(
         field = f"circuits[{place}]"
         made = compiled(circuit_part, chosen, reader, device, cache, field)
         row = made.row(one_row(reader, values, made, field))
-        observable = _observable(reader, observable_part, made, f"observables[{place}]")
+        observable = placed(reader, observable_part, made, f"observables[{place}]")
         steps = tuple(_steps(made, observable, factors, level, chosen.seed, device, cache))
         each = shots + (readout.CALIBRATION_SHOTS if level else 0)
         executions += len(steps) * each
@@ -114,8 +114,12 @@ def prepare(
     )
 
 
-def _observable(reader: pubs.Reader, part: Any, made: Compiled, field: str) -> dict[str, float]:
-    """An observable as `{label: coefficient}` on the device's qubits."""
+def placed(reader: pubs.Reader, part: Any, made: Compiled, field: str) -> dict[str, float]:
+    """An observable as `{label: coefficient}` on the device's qubits.
+
+    Raises:
+        ProgramError: 1208, it cannot be read, or its width is not the circuit's.
+    """
     decoded = reader.decoded(part, field)
     try:
         (terms,) = np.asarray(ObservablesArray(decoded)).ravel()
@@ -126,7 +130,7 @@ def _observable(reader: pubs.Reader, part: Any, made: Compiled, field: str) -> d
     width = made.source.num_qubits
     layout = made.circuit.layout
     places = layout.final_index_layout() if layout is not None else list(range(width))
-    placed: dict[str, float] = {}
+    found: dict[str, float] = {}
     for label, coefficient in terms.items():
         if len(label) != width:
             raise ProgramError(
@@ -137,8 +141,8 @@ def _observable(reader: pubs.Reader, part: Any, made: Compiled, field: str) -> d
         for qubit, place in enumerate(places):
             letters[-1 - place] = label[-1 - qubit]
         key = "".join(letters)
-        placed[key] = placed.get(key, 0.0) + float(coefficient)
-    return placed
+        found[key] = found.get(key, 0.0) + float(coefficient)
+    return found
 
 
 def _steps(

@@ -103,6 +103,23 @@ def known(layer: Layer, ran: quantum.Ran) -> Known:
     return Known(layer, learning.learned(layer.experiment, ran, f"layer on {layer.qubits}").noise)
 
 
+def mitigated(circuit: Any, wanted: Any, learned: Sequence[Known]) -> int:
+    """How many layers of a circuit have noise that is known, each as often as it occurs."""
+    from qiskit_ibm_runtime.executor_estimator.finalize_options import finalize_estimator_options
+    from qiskit_ibm_runtime.executor_sampler.utils import (
+        box_circuit,
+        options_to_boxing_pm_kwargs,
+    )
+
+    final = finalize_estimator_options(wanted)
+    readout = final.resilience.measure_noise_learning
+    readout = readout if final.resilience.measure_mitigation else None
+    how = options_to_boxing_pm_kwargs(final.twirling, readout, True)
+    noisy = {_key(it.layer.step) for it in learned if len(it.noise)}
+    boxes = (it for it in box_circuit(circuit=circuit, **how) if it.operation.name == "box")
+    return sum(_key(box) in noisy for box in boxes)
+
+
 def _place(bit: Any) -> int:
     return int(bit._index)
 

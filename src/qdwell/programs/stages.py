@@ -11,6 +11,7 @@ from qdwell.programs import (
     estimator,
     estimator_mitigated,
     estimator_v1,
+    estimator_v1_pec,
     executor,
     mitigation_options,
     noise_learner,
@@ -30,6 +31,7 @@ _PROGRAMS: dict[str, ModuleType] = {
     "estimator": estimator,
     sampler_v1.ID: sampler_v1,
     estimator_v1.ID: estimator_v1,
+    estimator_v1_pec.ID: estimator_v1_pec,
     estimator_mitigated.ID: estimator_mitigated,
     sampler_mitigated.ID: sampler_mitigated,
     "executor": executor,
@@ -54,7 +56,7 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
     name = work.program_id
     if name in _VERSIONED:
         if "version" not in params:
-            name = f"{name}-v1"
+            name = estimator_v1_pec.ID if estimator_v1_pec.wanted(params) else f"{name}-v1"
         elif mitigation_options.wanted(params):
             name = f"{name}-mitigated"
     result: tuple[Prepared, Facts] = _PROGRAMS[name].prepare(work, params, device, cache)

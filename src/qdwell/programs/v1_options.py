@@ -186,12 +186,6 @@ def _groups(params: Mapping[str, Any], resilience_max: int) -> None:
     _group(params, "transpilation_settings", transpilation)
     _group(params, "run_options", _RUN)
     given = _group(params, "resilience_settings", resilience)
-    if given.get("level") == 3:
-        raise BadInput(
-            "resilience level 3 (probabilistic error cancellation) is not implemented here.",
-            field="params.resilience_settings.level",
-            solution="Use level 2 or less.",
-        )
     level, zne = given.get("level"), ("noise_factors", "extrapolator", "noise_amplifier")
     for name in zne:
         if given.get(name) is not None and level != 2:

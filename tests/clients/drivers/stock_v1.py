@@ -168,6 +168,7 @@ def check_levels_and_metadata_on_a_machine():
         0: {"variance", "shots"},
         1: {"readout_mitigation_num_twirled_circuits", "readout_mitigation_shots_calibration"},
         2: {"zne"},
+        3: {"standard_error", "samples", "sampling_overhead", "total_mitigated_layers"},
     }
     errors = {}
     for level, expected in keys.items():
