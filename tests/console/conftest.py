@@ -121,6 +121,10 @@ name = "slow"
 kind = "scripted"
 options = { run_ms = 600000 }
 [[backends]]
+name = "brief"
+kind = "scripted"
+options = { run_ms = 6000 }
+[[backends]]
 name = "manila"
 kind = "fake"
 target = "fake_manila"
@@ -169,7 +173,7 @@ def chromium() -> str | None:
     return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop runs in this thread, and no other can meanwhile
 def browser() -> Iterator[Any]:
     path = chromium()
     if path is None:

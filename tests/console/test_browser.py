@@ -193,3 +193,13 @@ def test_without_scripts_the_pages_work_and_refresh(browser: Any, served: Any, l
     tab.get_by_role("button", name="Sign out").first.click()
     expect(tab).to_have_url(re.compile("/sign-in$"))
     context.close()
+
+
+def test_an_open_page_of_a_job_gets_its_result_by_itself(tab: Any, service: Any) -> None:
+    brief = service.backend("brief")
+    job = submit(brief)
+    tab.goto(f"/jobs/{job.job_id()}")
+    expect(tab.locator("svg.circuit")).to_be_visible(timeout=20_000)
+    assert tab.locator("svg.plot").count() == 0
+    expect(tab.locator(".title .pill")).to_have_text("Completed", timeout=15_000)
+    expect(tab.locator("svg.plot")).to_be_visible(timeout=20_000)

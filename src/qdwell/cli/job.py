@@ -120,8 +120,8 @@ def why(job_id: JobId, as_json: AsJson = False, account: AccountName = None) -> 
                 ("position", told["position_in_queue"]),
                 ("of your own", told.get("position_in_provider")),
                 ("expected to start", local(told.get("estimated_start_time"))),
-                ("earliest", _maybe(told.get("estimated_start_time_earliest"))),
-                ("latest", _maybe(told.get("estimated_start_time_latest"))),
+                ("earliest", _maybe(told.get("estimated_start_earliest"))),
+                ("latest", _maybe(told.get("estimated_start_latest"))),
             ]
         )
 

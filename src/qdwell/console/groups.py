@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qdwell.console import svg
+from qdwell.console.jobs import waits
 from qdwell.console.signin import Visitor
 from qdwell.console.site import Site, back_to
 from qdwell.core.group import Group, GroupState
+from qdwell.core.job import Job, JobState
 from qdwell.errors import UnknownSession
 from qdwell.store import GroupRow, JobRow, browse
 
@@ -67,6 +69,7 @@ class GroupPages:
             asyncio.to_thread(store.cache_counts, group_id),
         )
         now = self._site.parts.clock.now()
+        queued = first_queued(rows)
         return self._site.page(
             request,
             "session.html",
@@ -77,6 +80,7 @@ class GroupPages:
             jobs_shown=JOBS_SHOWN,
             history=history,
             timers=timers(row.group),
+            waits=queued and waits(self._site.parts.engine.forecast(queued.id), queued),
             usage=usage_split(row.group, rows, now),
             cache=cache,
         )
@@ -105,6 +109,11 @@ class GroupPages:
         """The row with the group as it is in memory, whose timers are of this moment."""
         live = self._site.parts.engine.live_group(row.group.id)
         return row if live is None else GroupRow(live, row.user_id)
+
+
+def first_queued(rows: list[JobRow]) -> Job | None:
+    """The oldest of these jobs that waits."""
+    return next((row.job for row in rows if row.job.state is JobState.QUEUED), None)
 
 
 def timers(group: Group) -> list[tuple[str, int, str]]:

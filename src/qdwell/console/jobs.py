@@ -93,7 +93,7 @@ class JobPages:
             story=story,
             logs=logs if row.job.final else None,
             metrics=_flat(metrics_document(row, forecast)),
-            waits=_waits(forecast, row.job),
+            waits=waits(forecast, row.job),
             phases=phases(row.job, parts.clock.now()),
             problem=error_text(row) if row.job.state is JobState.FAILED else row.job.reason,
             code=python_of(row, visitor.caller.instance.name, self._origin(request)),
@@ -193,17 +193,18 @@ def _whole(text: str) -> int:
     return int(text) if text.isdigit() and len(text) < 8 else 1
 
 
-def _waits(forecast: Forecast | None, job: Job) -> dict[str, Any] | None:
+def waits(forecast: Forecast | None, job: Job) -> dict[str, Any] | None:
     """Why a job waits, and until when as far as can be told."""
     if job.state is not JobState.QUEUED:
         return None
     if forecast is None:
-        return {"reason": "it has just been accepted", "position": None, "start_at": None}
+        return {"reason": "it has just been accepted", "position": None}
     return {
         "reason": forecast.reason,
         "position": forecast.position,
         "start_at": forecast.start_at,
-        "ahead": forecast.position - forecast.instance_position,
+        "earliest_at": getattr(forecast, "earliest_at", None),
+        "latest_at": getattr(forecast, "latest_at", None),
     }
 
 

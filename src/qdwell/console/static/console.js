@@ -59,7 +59,9 @@ async function refresh() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of $$("[data-live]")) {
       const next = fresh.getElementById(old.id);
-      if (!next || old.outerHTML === next.outerHTML || old.dataset.held) continue;
+      if (!next || old.outerHTML === next.outerHTML) continue;
+      // What is filled in later is only made anew when it would be another.
+      if (next.dataset.version !== undefined && next.dataset.version === old.dataset.version) continue;
       const focus = document.activeElement && old.contains(document.activeElement) ? document.activeElement : null;
       if (focus && /INPUT|SELECT|TEXTAREA/.test(focus.tagName)) continue;
       const key = focus && (focus.id || focus.getAttribute("href"));
