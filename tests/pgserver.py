@@ -39,10 +39,36 @@ _OPTIONS = {
 class Server:
     """A running server. Tests get a place of their own in it."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, folder: Path, command: list[str | Path], as_user: dict[str, str]) -> None:
         self.folder = folder
-        self.process = process
+        self._command = command
+        self._as_user = as_user
         self._made = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again perhaps; return when it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,  # an interrupt of the tests is not its own
+                **self._as_user,
+            )
+        for _ in range(_START_S * 10):
+            try:
+                psycopg.connect(self.url("postgres")).close()
+                return
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                threading.Event().wait(0.1)
+
+    def stop(self) -> None:
+        """End it at once, as a crash would."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(_START_S)
 
     def url(self, name: str) -> str:
         """The URL of a database."""
@@ -118,24 +144,8 @@ def _copied(found: Path, folder: Path) -> Path:
 
 def _run(found: Path, folder: Path, data: Path, as_user: dict[str, str]) -> Iterator[Server]:
     options = [it for key, value in _OPTIONS.items() for it in ("-c", f"{key}={value}")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [found / "postgres", "-D", data, "-k", folder, *options],
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            start_new_session=True,  # an interrupt of the tests is not its own
-            **as_user,
-        )
+    server = Server(folder, [found / "postgres", "-D", data, "-k", folder, *options], as_user)
     try:
-        for _ in range(_START_S * 10):
-            try:
-                psycopg.connect(f"postgresql://postgres@/postgres?host={folder}").close()
-                break
-            except psycopg.OperationalError:
-                assert process.poll() is None, (folder / "log").read_text()
-                threading.Event().wait(0.1)
-        yield Server(folder, process)
+        yield server
     finally:
-        process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
-        process.wait(_START_S)
+        server.stop()

@@ -59,6 +59,10 @@ class Alone:
         """Return when every backend's device has answered."""
         await self._engine.ready()
 
+    async def broken(self) -> None:
+        """Return never: an engine that runs goes on."""
+        await asyncio.get_running_loop().create_future()
+
     def close(self) -> None:
         """Answer what is held; the server stops."""
         if self._closing is not None:
@@ -97,12 +101,14 @@ class Shared:
         self._epoch: int | None = None
         self._closing: asyncio.Event | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
 
     async def start(self) -> ASGIApp:
         """Begin to follow or to lead; return the application."""
         await self._forks.warm()
         self._leadership.start()
         self._keeping = asyncio.create_task(self._keep(), name="standing")
+        self._keeping.add_done_callback(self._failed)
         return self._door
 
     async def ready(self) -> None:
@@ -117,7 +123,10 @@ class Shared:
             self._closing.set()
 
     async def stop(self, grace_ms: int) -> None:
-        """Stop the engine, if it is here, and let a follower lead."""
+        """Stop the engine, if it is here, and let a follower lead.
+
+        Raises what made it impossible to lead.
+        """
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -128,6 +137,18 @@ class Shared:
             await asyncio.to_thread(self._leadership.stop)
         await self._door.close()
         self._forks.close()
+        if self._error is not None:
+            raise self._error
+
+    def _failed(self, keeping: asyncio.Task[None]) -> None:
+        if not keeping.cancelled() and (error := keeping.exception()) is not None:
+            log.error("this server cannot lead", error=str(error))
+            self._error = error
+
+    async def broken(self) -> None:
+        """Return when this server had to lead and cannot: it must not keep others from it."""
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
 
     # ---- as leadership comes and goes -----------------------------------------------------------
 
@@ -174,7 +195,7 @@ class Shared:
             log.error("this server leads, but cannot start", error=str(error))
             await engine.abandon()
             if not isinstance(error, StoreError):
-                raise
+                raise  # the config lacks a plan, or the like: it would fail again
             await self._clock.sleep_until(self._clock.now() + TRY_AGAIN_MS)
             return
         self._extend(app)

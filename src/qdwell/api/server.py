@@ -184,10 +184,10 @@ def _observers(config: Config) -> tuple[Watch, Callable[[], None]]:
     return watch, end
 
 
-async def _ready(house: Alone | Shared, serving: asyncio.Future[None]) -> None:
+async def _ready(house: Alone | Shared, *ends: asyncio.Future[None]) -> None:
     """Wait until every backend is ready. One that does not start delays us, but not for ever."""
     ready = asyncio.ensure_future(house.ready())
-    waits: set[asyncio.Future[None]] = {ready, serving}
+    waits: set[asyncio.Future[None]] = {ready, *ends}
     await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
 
@@ -208,16 +208,19 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    broken = asyncio.ensure_future(house.broken())
+    broken.add_done_callback(lambda _: stop())
     try:
         listening = asyncio.ensure_future(server.listening.wait())
         await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
-        await _ready(house, serving)
-        if not serving.done():
+        await _ready(house, serving, broken)
+        if not serving.done() and not broken.done():
             # The command makes the first account here, through a connection of its own.
             await asyncio.to_thread(on_ready, _url(listener))
         await serving
     finally:
+        broken.cancel()
         house.close()
         server.should_exit = True
         if not serving.done():
