@@ -25,6 +25,7 @@ from qiskit_ibm_runtime.results.noise_learner import (
 from programs.stock import params
 from qdwell.errors import BadInput
 from qdwell.executors import Executor
+from qdwell.executors.mock import Mock
 from qdwell.programs import (
     Cache,
     Facts,
@@ -361,3 +362,14 @@ def test_options_in_pairs_run(chosen: dict[str, Any], executor: Devices) -> None
     assert result[0].data.evs == pytest.approx(EXACT, abs=1.5)
     # A fit through values without any noise has no error that the library can tell.
     assert not np.isnan(result[0].data.stds).any()
+
+
+@pytest.mark.parametrize(("options", "level"), [it[1:3] for it in METHODS])
+def test_a_dry_run_has_every_field(
+    options: dict[str, Any], level: int | None, executor: Devices
+) -> None:
+    """Whatever the mock twin's random bits are, no method stumbles over them."""
+    device = Mock("mock_machine", executor(IDEAL))
+    result, facts = estimate(device, {**options, "default_precision": 0.1}, level)
+    assert result[0].data.evs.shape == (2,)
+    assert facts.estimate_ms > 2000

@@ -20,6 +20,7 @@ from samplomatic import Twirl
 
 from qdwell.errors import BadInput
 from qdwell.executors import Executor
+from qdwell.executors.mock import Mock
 from qdwell.programs import Cache, Facts, ProgramError, Work, check_submission, run_all
 
 Devices = Callable[[str], Executor]
@@ -229,3 +230,16 @@ def test_checks_by_extra_pulses(executor: Devices) -> None:
     body["options"]["post_selection"] = {"enable": True}
     with pytest.raises(BadInput, match="bit_flip_checks"):
         check_submission("noise-learner", body)
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_a_dry_run_has_the_form_of_a_result(version: str, executor: Devices) -> None:
+    """Random bits cannot be fitted; the mock twin's answer is made up instead."""
+    device = Mock("mock_manila", executor(MANILA))
+    if version == "v2":
+        result, _ = run(v2([layered()], twirling_strategy="active", **SMALL), device)
+        assert [it.qubits for it in result] == [[0, 1], [2, 3]]
+        return
+    result, _ = run(v3([gates((0, 1)), readings(0, 3)], **SMALL), device)
+    assert [it.num_qubits for it in result.to_pauli_lindblad_maps()] == [2, 2]
+    assert result.data[0].metadata["post_selection"]["fraction_kept"] == {0: 1.0, 2: 1.0, 12: 1.0}

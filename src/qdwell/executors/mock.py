@@ -93,7 +93,8 @@ class Mock(base.InProcess):
             random_bits(self._dice(batch, place), fit.circuit.num_clbits, batch.shots)
             for place, fit in enumerate(batch.circuits)
         ]
-        return Outcome(samples, now, self._clock.now())
+        # A program that would fit a model to the results is told that they mean nothing.
+        return Outcome(samples, now, self._clock.now(), {"mock": True})
 
     def _dice(self, batch: Batch, place: int) -> np.random.Generator:
         if batch.seed is None:

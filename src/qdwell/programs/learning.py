@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from qiskit.circuit import CircuitInstruction, QuantumCircuit, QuantumRegister
+from qiskit.quantum_info import PauliLindbladMap
 from qiskit.transpiler.exceptions import TranspilerError
 
 from qdwell.errors import ProgramError
@@ -41,6 +42,9 @@ class Experiment:
     passthrough: Any
     measures: bool
     checks: Mapping[str, Any] | None
+    #: Device qubits of the layer, rising.
+    qubits: tuple[int, ...]
+    depths: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ def experiment(
         passthrough=program.passthrough_data,
         measures=any(it.operation.name == "measure" for it in body.data),
         checks=settings.checks,
+        qubits=tuple(sorted(int(bit._index) for bit in step.qubits)),
+        depths=settings.depths,
     )
 
 
@@ -116,6 +122,8 @@ def learned(made: Experiment, ran: quantum.Ran, where: str) -> Learned:
     """
     from qiskit_noise_learning.protocols import process_vanilla_result
 
+    if ran.mock:
+        return _pretended(made)
     result = library.result(made.items, ran, made.passthrough)
     try:
         maps, _, fit = process_vanilla_result(result, raw_data_stage=_selection(made.checks))
@@ -126,6 +134,21 @@ def learned(made: Experiment, ran: quantum.Ran, where: str) -> Learned:
             "Use more randomizations, more shots, or other layer_pair_depths.",
         ) from error
     return Learned(maps[0], _metadata(made, fit))
+
+
+def _pretended(made: Experiment) -> Learned:
+    """What a dry run tells: rates of the right form. Random bits could not be fitted."""
+    width = len(made.qubits)
+    letters = "X" if made.measures else "XYZ"
+    terms = [(letter, [at], 0.001) for at in range(width) for letter in letters]
+    noise = PauliLindbladMap.from_sparse_list(terms, width)
+    depths = [0] if made.measures else list(made.depths)
+    rates = {depth: dict.fromkeys(made.qubits, 1.0) for depth in depths}
+    if made.measures:
+        told: dict[str, Any] = {"fraction_kept": 1.0, "success_rates": rates[0]}
+        return Learned(noise, {"learning_protocol": "trex", "post_selection": told})
+    told = {"fraction_kept": dict.fromkeys(depths, 1.0), "success_rates": rates}
+    return Learned(noise, {"learning_protocol": "lindblad", "post_selection": told})
 
 
 def _selection(checks: Mapping[str, Any] | None) -> Any:

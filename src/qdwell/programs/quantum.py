@@ -78,6 +78,8 @@ class Ran:
     bits: tuple[NDArray[np.uint8], ...]
     chunks: tuple[Chunk, ...]
     shots: int
+    #: The bits are random, and mean nothing: a dry run.
+    mock: bool = False
 
 
 def registers(circuit: QuantumCircuit) -> tuple[Register, ...]:
@@ -138,6 +140,7 @@ def run(
         for it in items
     ]
     chunks = []
+    mock = False
     first = 0
     for parts in _chunks(items, shots):
         circuits: list[Fitted] = []
@@ -148,13 +151,14 @@ def run(
             values += list(rows)
         batch = Batch(tuple(circuits), tuple(values), shots, seed, first, rep_delay_us=rep_delay_us)
         outcome = device.run(batch)
+        mock = mock or bool(outcome.metadata.get("mock"))
         first += len(circuits)
         samples = iter(outcome.samples)
         for part in parts:
             for row in range(part.start, part.stop):
                 bits[part.item][row] = next(samples).bits
         chunks.append(Chunk(outcome.start, outcome.stop, tuple(parts)))
-    return Ran(tuple(bits), tuple(chunks), shots)
+    return Ran(tuple(bits), tuple(chunks), shots, mock)
 
 
 def _chunks(items: Sequence[Item], shots: int) -> Iterable[list[Part]]:
