@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import runpy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,7 @@ from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobFailureErro
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
-from e2e.conftest import MACHINE
+from e2e.conftest import MACHINE, Served
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -149,3 +152,19 @@ def test_the_server_side_sampler_with_twirling(service: QiskitRuntimeService) ->
     sampler.options.dynamical_decoupling.enable = True
     data = sampler.run([(circuit, [[np.pi]])], shots=300).result()[0].data
     assert data.meas.slice_bits([0, 1]).get_counts(0) == {"11": 300}
+
+
+def test_the_page_about_mitigation(
+    served: Served, surroundings: Any, capsys: Any, tmp_path: Path
+) -> None:
+    """The programs of docs/how-to/error-mitigation.md, as printed; each level comes nearer to 2."""
+    surroundings(served.settings)
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "error-mitigation.md"
+    program = tmp_path / "program.py"
+    program.write_text("".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)))
+    runpy.run_path(str(program))
+    printed = capsys.readouterr().out.splitlines()
+    values = [float(line.split()[1]) for line in printed[:3]]
+    assert abs(values[0] - 2) > abs(values[1] - 2)
+    assert abs(values[2] - 2) < 0.1
+    assert abs(float(printed[3]) - 2) < 0.2

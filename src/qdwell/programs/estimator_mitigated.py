@@ -22,6 +22,7 @@ import numpy as np
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.transpiler import Target
 
 from qdwell.programs import estimator, library, mitigation_options, options, pubs, quantum
 from qdwell.programs import estimator_results as encoding
@@ -63,6 +64,7 @@ class Plan:
     programs: tuple[Program, ...]
     layers: tuple[noise.Layer, ...]
     limits: Limits
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ def planned(
         layers = noise.layers(circuits, wanted, params, device, maker, given, reader)
     if not any(it.experiment for it in layers):
         known = tuple(noise.Known(it, it.given) for it in layers)
-        programs = _programs(groups, wanted, known, device, maker)
-    return Plan(tuple(groups), wanted, programs, layers, limits)
+        programs = _programs(groups, wanted, known, device.target, maker)
+    return Plan(tuple(groups), wanted, programs, layers, limits, device.target)
 
 
 def _groups(
@@ -151,7 +153,7 @@ def _programs(
     groups: list[Group] | tuple[Group, ...],
     wanted: Any,
     known: tuple[noise.Known, ...],
-    device: Device,
+    target: Target,
     maker: library.Maker,
 ) -> tuple[Program, ...]:
     """The library's programs, one for each group.
@@ -161,7 +163,7 @@ def _programs(
     """
     from qiskit_ibm_runtime.executor_estimator.prepare import prepare as prepared
 
-    backend = library.Shown(device.target, device.name)
+    backend = library.Shown(target, "device")
     programs = []
     for group in groups:
         where = ", ".join(f"pubs[{place}]" for place in group.places)
@@ -205,7 +207,7 @@ def execute(
         reader = pubs.Reader(work, device, Cache(), prepared.rep_delay_us)
         seed = None if prepared.seed is None else prepared.seed + 1
         maker = library.Maker(reader, device, np.random.default_rng(seed))
-        programs = _programs(plan.groups, plan.options, learned, device, maker)
+        programs = _programs(plan.groups, plan.options, learned, plan.target, maker)
     ran = tuple(run(it.items, it.shots) for it in programs)
     return Raw(prepared.program_id, (Given(plan, programs, ran, learned),), prepared.metadata)
 

@@ -102,7 +102,7 @@ _V3: Rules = {
         **LEARNING,
         "bit_flip_checks": {"pre_circuit": _CHECK, "post_circuit": _CHECK},
         "post_selection": _post_selection,
-        "init_qubits": rules.fixed(True),
+        "init_qubits": rules.RESET,
         "rep_delay": rules.not_negative,
     },
 }

@@ -1,8 +1,8 @@
 """The cheap check of a submission, on plain JSON: shape and options. It opens no payload.
 
-Every option of the V2 primitives has a row here. An option that is not implemented yet is accepted
-only with the value that means what we do anyway (off, unset, the default); any other value is
-refused and named. Nothing is accepted and then ignored.
+Every option of the V2 primitives has a row here. What no backend here can do is accepted only
+with the value that means what is done anyway (off, unset, the default); any other value is refused
+and named. Nothing is accepted and then ignored.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from qdwell.errors import UnknownProgram
 from qdwell.programs import (
+    assumed,
     learning_options,
     mitigation_options,
     program_options,
@@ -147,8 +148,8 @@ def _local_only(value: Any, field: str) -> None:
 _SIMULATOR: Rules = {
     "noise_model": _local_only,
     "seed_simulator": rules.whole(0, _SEED_MAX),
-    "coupling_map": rules.unset,
-    "basis_gates": rules.unset,
+    "coupling_map": assumed.coupling_map,
+    "basis_gates": assumed.basis_gates,
 }
 _COMMON: Rules = {
     "default_shots": rules.whole(1),
@@ -157,7 +158,7 @@ _COMMON: Rules = {
     "simulator": _SIMULATOR,
     "experimental": rules.empty,
 }
-_EXECUTION: Rules = {"init_qubits": rules.fixed(True), "rep_delay": rules.not_negative}
+_EXECUTION: Rules = {"init_qubits": rules.RESET, "rep_delay": rules.not_negative}
 
 _RULES: Mapping[str, Rules] = {
     "sampler": {
@@ -168,7 +169,7 @@ _RULES: Mapping[str, Rules] = {
             **_COMMON,
             "execution": {
                 **_EXECUTION,
-                "meas_type": rules.fixed("classified", "kerneled", "avg_kerneled"),
+                "meas_type": rules.BITS,
             },
         },
     },

@@ -70,12 +70,6 @@ def _mapping(value: Any, field: str) -> None:
         raise rules.bad(field, "must be an object")
 
 
-def _classified(value: Any, field: str) -> None:
-    rules.choice("classified", "kerneled", "avg_kerneled", "both")(value, field)
-    if value != "classified":
-        raise rules.refused(field, value, "the devices of this server give classified bits only")
-
-
 def _not_scheduled(value: Any, field: str) -> None:
     rules.flag(value, field)
     if value:
@@ -88,12 +82,12 @@ _EXECUTOR: Rules = {
         "shots": rules.whole(1),
         "circuits": _mapping,
         "items": _items,
-        "meas_level": _classified,
+        "meas_level": rules.BITS,
         "passthrough_data": _anything,
         "semantic_role": rules.text,
     },
     "options": {
-        "init_qubits": rules.fixed(True),
+        "init_qubits": rules.RESET,
         "rep_delay": rules.not_negative,
         "scheduler_timing": _not_scheduled,
         "stretch_values": _not_scheduled,

@@ -94,6 +94,28 @@ def fixed(only: bool | str, *known: str) -> Check:
     return inner
 
 
+def only(value: Any, why: str, *known: Any) -> Check:
+    """One value; the others that are `known` cannot be had here, and `why` says so."""
+
+    def inner(given: Any, field: str) -> None:
+        if given == value and type(given) is type(value):
+            return
+        if given in known and type(given) in map(type, known):
+            raise refused(field, given, why)
+        raise bad(field, f"must be {str(value).lower()}, not {given!r}")
+
+    return inner
+
+
+#: How each shot begins (O40).
+RESET = only(True, "a backend of this server starts every shot in the ground state", False)
+#: What a measurement gives (O40); the executor's programs know a fourth.
+BITS = only(
+    "classified", "the backends of this server give classified bits only",
+    "kerneled", "avg_kerneled", "both",
+)  # fmt: skip
+
+
 def unset(value: Any, field: str) -> None:
     """An option that is not implemented, whatever its value."""
     raise missing(field, value, "leave it out")

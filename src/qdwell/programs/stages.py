@@ -8,6 +8,7 @@ from types import ModuleType
 from qdwell.clock import stopwatch_ns
 from qdwell.errors import BadInput, ProgramError
 from qdwell.programs import (
+    assumed,
     estimator,
     estimator_mitigated,
     estimator_v1,
@@ -38,6 +39,8 @@ _PROGRAMS: dict[str, ModuleType] = {
     "noise-learner": noise_learner,
 }
 _VERSIONED = ("sampler", "estimator")
+#: Those that may take a simulator for a machine.
+_SEEN_AS = frozenset({"sampler", "estimator", sampler_mitigated.ID, estimator_mitigated.ID})
 
 Emit = Callable[[bytes], None]
 
@@ -59,6 +62,8 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
             name = estimator_v1_pec.ID if estimator_v1_pec.wanted(params) else f"{name}-v1"
         elif mitigation_options.wanted(params):
             name = f"{name}-mitigated"
+    if name in _SEEN_AS:
+        device = assumed.assumed(params, device)
     result: tuple[Prepared, Facts] = _PROGRAMS[name].prepare(work, params, device, cache)
     return result
 
