@@ -64,7 +64,8 @@ class Plan:
     programs: tuple[Program, ...]
     layers: tuple[noise.Layer, ...]
     limits: Limits
-    target: Target
+    #: What the programs are made for, if they are still to be made.
+    target: Target | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ def planned(
     if not any(it.experiment for it in layers):
         known = tuple(noise.Known(it, it.given) for it in layers)
         programs = _programs(groups, wanted, known, device.target, maker)
-    return Plan(tuple(groups), wanted, programs, layers, limits, device.target)
+    target = None if programs else device.target
+    return Plan(tuple(groups), wanted, programs, layers, limits, target)
 
 
 def _groups(
