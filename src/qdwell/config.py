@@ -141,6 +141,26 @@ class Scheduler:
 
 
 @dataclass(frozen=True, slots=True)
+class Workers:
+    """The processes that open what users send, and what they may take and touch."""
+
+    sandbox: str = setting(
+        "best",
+        "Protections of workers by the kernel (Landlock, seccomp): best = those there are, and a "
+        "warning for each that is missing; required = all, or no start; off = none.",
+        choices=("best", "required", "off"),
+    )
+    memory_mb_max: int | None = setting(
+        None,
+        "Memory of one worker, in MB; not set: three quarters of the computer's.",
+        least=4_000,
+    )
+    stage_seconds_max: int = setting(
+        300, "Time of one classical stage of a job; what takes longer is a fault.", least=1
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the instances of a plan may do. `[plans.default]` and `[plans.open]` change the shipped
     plans key by key; any other name is a new plan, with the defaults shown here."""
@@ -217,6 +237,7 @@ class Config:
     server: Server = setting(Server, "Where the server listens.")
     store: Storage = setting(Storage, "Where the state is kept.")
     scheduler: Scheduler = setting(Scheduler, "Whose turn it is.")
+    workers: Workers = setting(Workers, "What worker processes may take and touch.")
     backends: tuple[Backend, ...] = setting(_backends, "The machines, in the order users see.")
     plans: dict[str, Plan] = setting(_plans, "What accounts may do.")
 

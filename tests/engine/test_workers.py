@@ -142,13 +142,13 @@ def test_secrets_do_not_reach_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_classical_stage_has_an_end(house: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Preparation that takes longer than any should is stopped, and its job fails."""
-    monkeypatch.setattr(actions, "CLASSICAL_S", 0.0)
     monkeypatch.setattr(actions, "INLINE_BYTES_MAX", 0)
     async with house() as it:
+        it.engine._actions._stage_s = 0
         row = await it.final(await it.submit())
         assert (row.job.state, row.job.code) == ("failed", 5203)
         assert "too long" in (row.job.reason or "")
-        monkeypatch.setattr(actions, "CLASSICAL_S", 60.0)
+        it.engine._actions._stage_s = 60
         assert (await it.final(await it.submit())).job.state == "completed"
 
 

@@ -51,7 +51,6 @@ INLINE_BYTES_MAX = 262_144  # larger inputs take longer to prepare than a hop be
 HAND_BACK_MS = 40  # a preparation that took longer leaves the device's process
 HOLD_S = 0.25  # other preparations wait at most this for an inline one
 STOP_GRACE_S = 0.1  # unwanted classical work may end by itself; its worker's caches are worth it
-CLASSICAL_S = 900.0  # of one classical stage; what takes longer is a fault, or an attack
 DEVICE_STOP_S = 30.0  # a real device may take this long to stop a run
 
 ACTIONS = (Prepare, Execute, Postprocess, Stop, AskDevice, ForgetGroup)
@@ -69,11 +68,13 @@ class Actions:
         inbox: Inbox,
         clock: Clock,
         machine: Callable[[str], Machine | None],
+        stage_s: int,
     ) -> None:
         self._stations = stations
         self._classical = classical
         self._shelf = shelf
         self._machine = machine
+        self._stage_s = stage_s  # of one classical stage; what takes longer is a fault or an attack
         self._loading: set[asyncio.Task[None]] = set()
         self.reports = Reports(stations, inbox, clock, self._log_level, self._release)
         self.adoption = Adoption(
@@ -116,7 +117,7 @@ class Actions:
             self._drop(old)
         run = self.runs[action.job] = Run(action.job, action.attempt, action.backend)
         run.started.add(PREPARE)
-        if _must_wait(station):
+        if station.must_wait:
             station.held.append(action)
         elif station.guarded and station.known is None:
             self._spawn(self._start_when_known(run, station))
@@ -152,6 +153,7 @@ class Actions:
             and station.repeatable
             and not station.outlives
             and station.inline is None
+            and not station.guarded
             and station.pool.idle()
             and len(work.params) <= INLINE_BYTES_MAX
         )
@@ -166,11 +168,26 @@ class Actions:
         def go(work: Input) -> None:
             if run.prepared is not None:
                 self._submit(run, [EXECUTE], work, run.prepared, self.reports.executed)
-            else:  # it died with the process that had it: once more, in the device's own
-                stages = [PREPARE, EXECUTE]
-                self._submit(run, stages, work, work.params, self.reports.executed)
+            else:  # it died with the process that had it
+                self._prepare_anew(run, work)
 
         self._load(run, go)
+
+    def _prepare_anew(self, run: Run, work: Input) -> None:
+        """Prepare and execute: the device is the job's already."""
+        if not self._stations[run.backend].guarded:
+            stages = [PREPARE, EXECUTE]
+            self._submit(run, stages, work, work.params, self.reports.executed)
+        else:  # its process opens nothing that users send
+            run.via = self._classical
+            self._submit(run, [PREPARE], work, work.params, partial(self._prepared_anew, work))
+
+    def _prepared_anew(self, work: Input, run: Run, frame: Frame) -> None:
+        if frame.op == "done" and frame.parts:
+            run.via = self._stations[run.backend].pool
+            self._submit(run, [EXECUTE], work, frame.parts[0], self.reports.executed)
+        else:
+            self.reports.prepared(run, frame)
 
     def _postprocess(self, action: Postprocess) -> None:
         run = self._run_of(action)
@@ -203,8 +220,9 @@ class Actions:
             return
         self.stopping.add(run.job)
         run.task.on_stopped = partial(self._stopped, run, station)
-        at_once = station.repeatable and not station.outlives
-        station.pool.stop(run.task, None if at_once else DEVICE_STOP_S)
+        via = run.via or station.pool
+        own = via is station.pool and (station.outlives or not station.repeatable)
+        via.stop(run.task, DEVICE_STOP_S if own else None)
 
     def _stopped(self, run: Run, station: Station) -> None:
         self.stopping.discard(run.job)
@@ -221,14 +239,12 @@ class Actions:
         else:
             self.adoption.ask(action)
 
-    def _resume(self, run: Run, handles: list[str]) -> None:
+    def _resume(self, run: Run) -> None:
         """Execute again what an earlier process has begun, without beginning it again."""
         run.started.add(EXECUTE)
         run.via = self._stations[run.backend].pool
         self.runs[run.job] = run
-
-        done, stages = self.reports.executed, [PREPARE, EXECUTE]
-        self._load(run, lambda it: self._submit(run, stages, it, it.params, done, handles=handles))
+        self._load(run, partial(self._prepare_anew, run))
 
     def _forget(self, action: ForgetGroup) -> None:
         head = {"op": "forget", "group": action.group}
@@ -277,21 +293,11 @@ class Actions:
         then: Callable[[Run, Frame], None],
         *,
         hand_back_ms: int | None = None,
-        handles: list[str] | None = None,
     ) -> None:
         """Send a run's next stages to the pool that it is at."""
-        head = {
-            "op": "run",
-            "stages": stages,
-            "job": run.job,
-            "backend": spec_of(self._stations[run.backend].row),
-            "program": work.details.program_id,
-            "executions_max": work.executions_max,
-            "qpy_version_min": self.qpy_version_min,
-            "group": work.group,
-            "hand_back_ms": hand_back_ms,
-            "runs": handles or [],
-        }
+        spec = spec_of(self._stations[run.backend].row)
+        head = runs.order(run, stages, work, spec, self._stage_s)
+        head |= {"qpy_version_min": self.qpy_version_min, "hand_back_ms": hand_back_ms}
         heard = partial(self.reports.heard, run, then)
         run.task = Task(
             head,
@@ -299,7 +305,7 @@ class Actions:
             on_frame=heard,
             on_lost=partial(heard, Frame({"op": "lost"})),
             on_begun=partial(self._taken_up, run),
-            limit_s=None if stages == [EXECUTE] else CLASSICAL_S,
+            limit_s=None if stages == [EXECUTE] else self._stage_s,
         )
         station = self._stations[run.backend]
         assert run.via is not None
@@ -390,9 +396,3 @@ class Actions:
         task = asyncio.get_running_loop().create_task(work)
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
-
-
-def _must_wait(station: Station) -> bool:
-    """Whether an inline run of the machine is still preparing."""
-    inline = station.inline
-    return inline is not None and inline.preparing and not (inline.over or inline.released)

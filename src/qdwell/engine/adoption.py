@@ -48,7 +48,7 @@ class Adoption:
     """Keeps the journal of runs, and takes up those that were begun.
 
     Args:
-        resume: executes a run's job, given the handles of what it has begun.
+        resume: executes a run's job; the run has the handles of what it has begun.
         spawn: runs a coroutine beside the loop.
     """
 
@@ -59,7 +59,7 @@ class Adoption:
         inbox: Inbox,
         shelf: InputShelf,
         clock: Clock,
-        resume: Callable[[Run, list[str]], None],
+        resume: Callable[[Run], None],
         spawn: Spawn,
     ) -> None:
         self._stations = stations
@@ -151,7 +151,7 @@ class Adoption:
         else:
             run = Run(old.job, old.attempt, old.backend, preparing=False)
             run.handles, run.adopted = dict(known), True
-            self._resume(run, handles)
+            self._resume(run)
 
     def _lose(self, run: Run) -> None:
         repeatable = self._stations[run.backend].repeatable

@@ -2,7 +2,9 @@
 
 A worker either holds a backend's device, or does classical stages for all. Between the stages of a
 job that moves from worker to worker, what is handed on is a pickle; it passes through the server as
-bytes, unopened, and is only opened in another worker, which reads users' data just the same.
+bytes, unopened, and is only opened in another worker, which reads users' data just the same, and
+only with the types that programs make (`_Known`): a worker that was taken over shall not take over
+the process of a lab's device.
 
 A real device must be able to stop a run, so its worker reads frames in a thread of their own.
 Others are simply killed, and then need no second thread.
@@ -11,6 +13,7 @@ Others are simply killed, and then need no second thread.
 from __future__ import annotations
 
 import contextlib
+import io
 import pickle
 import queue
 import socket
@@ -23,6 +26,7 @@ from typing import Any
 
 from qdwell import executors, programs
 from qdwell.clock import stopwatch_ns
+from qdwell.engine import sandbox
 from qdwell.engine.frames import Channel, Frame
 from qdwell.errors import ProgramError, QdwellError
 from qdwell.executors import Executor, RunStatus, Spec, mock
@@ -30,6 +34,22 @@ from qdwell.programs import Caches, Limits, Work
 from qdwell.wire.device import Batch, Outcome
 
 QISKIT_VERSION = version("qiskit")
+_ROOTS = frozenset(
+    {"ibm_quantum_schemas", "numpy", "qdwell", "qiskit", "qiskit_aer", "qiskit_ibm_runtime"}
+    | {"rustworkx", "samplomatic"}
+)
+_SAFE = {
+    "builtins": frozenset(
+        {"bytearray", "complex", "frozenset", "list", "object", "range", "set", "slice", "tuple"}
+    ),
+    "collections": frozenset({"Counter", "OrderedDict", "defaultdict", "deque"}),
+    "copyreg": frozenset({"_reconstructor"}),
+    "datetime": frozenset({"datetime", "timedelta", "timezone"}),
+    "fractions": frozenset({"Fraction"}),
+    "functools": frozenset({"partial"}),
+    "types": frozenset({"MappingProxyType", "SimpleNamespace"}),
+    "uuid": frozenset({"UUID", "SafeUUID"}),
+}
 _FAILED_CODE = 5203  # E28
 _DEVICES_MOST = 16  # devices that a classical worker keeps
 
@@ -131,7 +151,7 @@ class Bench:
 
     def tell(self, name: str, kind: str, known: bytes) -> None:
         """Take in what another process knows of a device that only one process may open."""
-        stand_in = mock.StandIn(name, *_opened(known))
+        stand_in = mock.StandIn(name, *pickle.loads(known))  # noqa: S301 - a device's own
         self.told[name] = mock.Mock(name, stand_in) if kind == "mock" else stand_in
 
 
@@ -267,6 +287,7 @@ class Progress:
 def _run(bench: Bench, frame: Frame) -> None:
     """Do the stages that the server asked for, and answer."""
     progress = Progress(list(frame.head["stages"]))
+    sandbox.budget_cpu(frame.head.get("cpu_s"))
     try:
         _stages(bench, frame, progress)
     except ProgramError as error:
@@ -343,4 +364,25 @@ def _closed(value: Any) -> bytes:
 
 def _opened(value: Any) -> Any:
     """What an earlier stage made: here already, or handed on by another worker as a pickle."""
-    return pickle.loads(value) if isinstance(value, bytes) else value  # noqa: S301 - see the top
+    return _Known(io.BytesIO(value)).load() if isinstance(value, bytes) else value
+
+
+def _member(owner: Any, name: str) -> Any:
+    """A member of a class of theirs, which is how Qiskit's gates and bits are pickled."""
+    known = isinstance(owner, type) and owner.__module__.partition(".")[0] in _ROOTS
+    if not known or name.startswith("__"):
+        raise pickle.UnpicklingError(f"{name} of {owner!r} is not for a worker to open")
+    return getattr(owner, name)
+
+
+class _Known(pickle.Unpickler):
+    """Opens only what is made of the types that programs use."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The class, if it is one of those."""
+        if (module, name) == ("builtins", "getattr"):
+            return _member
+        root = module.partition(".")[0]
+        if "." in name or not (root in _ROOTS or name in _SAFE.get(module, ())):
+            raise pickle.UnpicklingError(f"{module}.{name} is not for a worker to open")
+        return super().find_class(module, name)

@@ -41,8 +41,14 @@ from qdwell.engine.memory import Memory
 from qdwell.engine.one_thread import OneThread
 from qdwell.engine.pictures import Pictures
 from qdwell.engine.requests import NewGroup, NewJob
-from qdwell.engine.stations import MOCK, Station, announced, classical_pool, stations_of
-from qdwell.engine.workers import ForkServer, preload_for
+from qdwell.engine.stations import (
+    Station,
+    announced,
+    classical_pool,
+    fork_server,
+    stations_of,
+)
+from qdwell.engine.workers import ForkServer
 from qdwell.errors import (
     JobIsFinal,
     NotAllowed,
@@ -81,7 +87,7 @@ class Engine(Answers):
         # One thread writes: SQLite has one writer, and commits come in the order they were decided.
         self._writer = OneThread("store-writer")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
-        forks = server or ForkServer(preload_for([*(row.kind for row in config.backends), MOCK]))
+        forks = server or fork_server(config, store)
         self._own_server = None if server else forks
         self._stations: dict[str, Station] = stations_of(config, forks)
         rows = [station.row for station in self._stations.values()]
@@ -102,7 +108,13 @@ class Engine(Answers):
         )
         self._shelf = InputShelf(store, self._readers, self.live_job, self._book.executions_max)
         self._actions = Actions(
-            self._stations, self._classical, self._shelf, self._inbox, clock, self._machine
+            self._stations,
+            self._classical,
+            self._shelf,
+            self._inbox,
+            clock,
+            self._machine,
+            config.workers.stage_seconds_max,
         )
         if config.server.old_clients:
             self._actions.qpy_version_min = QPY_VERSION_MIN_OLD_CLIENTS

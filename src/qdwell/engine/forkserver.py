@@ -8,7 +8,10 @@ one is small, because it does one thing: on request, with one end of a socket pa
 It starts no thread (a fork must not meet one), and ends when the server does: its socket closes.
 Its children end with it, by the kernel's parent-death signal, even after `kill -9`.
 
-Run as `python -m qdwell.engine.forkserver FD MODULE...`; FD is its end of the socket pair.
+Each child gives up what it does not need before it does anything else (see `sandbox`).
+
+Run as `python -m qdwell.engine.forkserver FD LIMITS MODULE...`; FD is its end of the socket pair,
+LIMITS a JSON object of what `workers.Limits` says.
 """
 
 from __future__ import annotations
@@ -18,23 +21,23 @@ import gc
 import importlib
 import json
 import os
-import resource
 import signal
 import socket
 import sys
 from typing import Any, NoReturn
 
+from qdwell.engine import sandbox
+
 _PR_SET_PDEATHSIG = 1
-_NOFILE_MAX = 512
 _LINE_BYTES_MAX = 65_536
-ADDRESS_BYTES_MIN = 4 << 30  # below this, OpenMP's and numpy's reservations alone would not fit
 
 
 def main(argv: list[str]) -> None:
     """Import, say so, then fork on request until the server is gone."""
     door = socket.socket(fileno=int(argv[0]))
+    limits = json.loads(argv[1])
     failed = {}
-    for module in argv[1:]:
+    for module in argv[2:]:
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -43,12 +46,13 @@ def main(argv: list[str]) -> None:
     gc.freeze()  # collections in a child then leave the shared pages alone
     # The kernel reaps children that nobody waits for; the server learns of an end from its socket.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    door.sendall(json.dumps({"ready": os.getpid(), "failed": failed}).encode() + b"\n")
+    ready = {"ready": os.getpid(), "failed": failed, "missing": sandbox.describe(limits)}
+    door.sendall(json.dumps(ready).encode() + b"\n")
     while True:
         request, fds = _receive(door)
         if not request:
             return
-        _fork(door, json.loads(request), fds[0])
+        _fork(door, json.loads(request), fds[0], limits)
 
 
 def _receive(door: socket.socket) -> tuple[bytes, list[int]]:
@@ -63,13 +67,13 @@ def _receive(door: socket.socket) -> tuple[bytes, list[int]]:
     return line, fds
 
 
-def _fork(door: socket.socket, role: dict[str, Any], fd: int) -> None:
+def _fork(door: socket.socket, role: dict[str, Any], fd: int, limits: dict[str, Any]) -> None:
     """Fork one worker and tell the server its process id, with a handle that cannot be mistaken."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         door.close()
-        _work(role, fd, parent)
+        _work(role, fd, parent, limits)
     os.close(fd)
     handles = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
     socket.send_fds(door, [json.dumps({"pid": pid}).encode() + b"\n"], handles)
@@ -77,13 +81,16 @@ def _fork(door: socket.socket, role: dict[str, Any], fd: int) -> None:
         os.close(handle)
 
 
-def _work(role: dict[str, Any], fd: int, parent: int) -> NoReturn:
+def _work(role: dict[str, Any], fd: int, parent: int, limits: dict[str, Any]) -> NoReturn:
     """Be a worker, then leave without running the fork server's own cleanup."""
     code = 1
     try:
         die_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        limit_resources()
+        os.nice(sandbox.NICE[role.get("nice", "machine")])
+        sandbox.limit(int(limits["memory_bytes"]))
+        if limits["sandbox"] != "off" and not _is_labs_own(role):
+            sandbox.confine(limits["private"])
         from qdwell.engine.child import serve
 
         serve(socket.socket(fileno=fd), role)
@@ -105,18 +112,10 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def limit_resources() -> None:
-    """Bound what a hostile circuit can take: memory, files, and no core dumps."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    _lower(resource.RLIMIT_AS, max(memory, ADDRESS_BYTES_MIN))
-    _lower(resource.RLIMIT_NOFILE, _NOFILE_MAX)
-    _lower(resource.RLIMIT_CORE, 0)
-
-
-def _lower(which: int, limit: int) -> None:
-    _soft, hard = resource.getrlimit(which)
-    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(which, (limit, limit))
+def _is_labs_own(role: dict[str, Any]) -> bool:
+    """Whether this is the process that holds a device of the operator's own making."""
+    spec = role.get("spec")
+    return spec is not None and spec["kind"] == "qiskit"
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ costs one commit instead of three.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from qdwell.core.events import JobExecuted, JobFailed, JobLost, JobPostprocessed, Report
 from qdwell.engine.frames import Frame
+from qdwell.engine.inputs import Input
 from qdwell.engine.pools import Pool, Task
 from qdwell.store.records import DeviceRun, JobFacts
 
@@ -24,6 +26,7 @@ STAGES = (PREPARE, EXECUTE, POSTPROCESS)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _TEXT_MOST = 10_000  # of a reason that a worker gives
 LOST_CODE = 5203  # E28
+CORES = os.cpu_count() or 1
 
 
 @dataclass(slots=True)
@@ -87,6 +90,11 @@ class Run:
     handles: dict[int, str | None] = field(default_factory=dict)  #: what the device calls its runs
     adopted: bool = False  #: begun by a process that has died
 
+    @property
+    def begun(self) -> list[str]:
+        """The handles of what the device has begun, in their order."""
+        return [it for _, it in sorted(self.handles.items()) if it is not None]
+
     def take_facts(self, head: Mapping[str, Any]) -> None:
         """Keep what a frame says about the job's size, as far as it is well formed."""
         self.facts = facts_of(head, self.facts)
@@ -98,6 +106,23 @@ class Run:
         lines = [f"{stamp} {lvl} {text}\n" for lvl, text in self.log if _rank(lvl) >= least]
         self.log.clear()
         return "".join(lines)
+
+
+def order(
+    run: Run, stages: list[str], work: Input, spec: Mapping[str, Any], stage_s: int
+) -> dict[str, Any]:
+    """What a worker is told to do. `stage_s`: time of one classical stage, on each core."""
+    return {
+        "op": "run",
+        "stages": stages,
+        "job": run.job,
+        "backend": spec,
+        "program": work.details.program_id,
+        "executions_max": work.executions_max,
+        "group": work.group,
+        "runs": run.begun,
+        "cpu_s": None if EXECUTE in stages else stage_s * CORES,
+    }
 
 
 def _rank(level: str) -> int:
@@ -210,6 +235,18 @@ def unreadable(run: Run) -> JobFailed:
         code=LOST_CODE,
         reason="The data of this job cannot be read from the store.",
         solution="Submit the job again. It was not charged.",
+        system=True,
+    )
+
+
+def gone(job: str, attempt: int, backend: str) -> JobFailed:
+    """The report that its backend is no more."""
+    return JobFailed(
+        job,
+        attempt,
+        code=LOST_CODE,
+        reason=f"Backend {backend!r} is not in the configuration any more.",
+        solution="Submit the job to another backend.",
         system=True,
     )
 

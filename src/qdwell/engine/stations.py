@@ -19,7 +19,8 @@ from qdwell.engine.frames import Frame
 from qdwell.engine.pools import LocalPool
 from qdwell.engine.requests import BackendView
 from qdwell.engine.runs import Run
-from qdwell.engine.workers import ForkServer
+from qdwell.engine.workers import ForkServer, Limits, preload_for
+from qdwell.store import Store
 
 log = structlog.get_logger()
 
@@ -86,6 +87,12 @@ class Station:
         self.ready.set()
 
     @property
+    def must_wait(self) -> bool:
+        """Whether an inline run of the machine is still preparing."""
+        inline = self.inline
+        return inline is not None and inline.preparing and not (inline.over or inline.released)
+
+    @property
     def guarded(self) -> bool:
         """Whether only one process may open the device, so that others must be told of it."""
         return self.row.kind == "qiskit" or self.row.options.get("of", {}).get("kind") == "qiskit"
@@ -140,7 +147,8 @@ def stations_of(config: Config, server: ForkServer) -> dict[str, Station]:
     made: dict[str, Station] = {}
     for row in config.backends:
         simulator = is_simulator(row)
-        role = {"name": row.name, "spec": spec_of(row)}
+        nice = "simulator" if simulator else "machine"
+        role = {"name": row.name, "spec": spec_of(row), "nice": nice}
         size = max(1, os.cpu_count() or 1) if simulator else 1
         pool = LocalPool(server, role, size=size, eager=1)
         station = Station(row, simulator, pool)
@@ -158,7 +166,19 @@ def _twin(name: str, row: Backend, server: ForkServer) -> Station:
     """The mock twin of a machine. It has no process of its own until a job asks for one."""
     aliases = tuple(twin_name(alias) for alias in row.aliases)
     shown = Backend(name, MOCK, options={"of": spec_of(row)}, aliases=aliases)
-    return Station(shown, simulator=True, pool=LocalPool(server, {"name": name}, size=1, eager=0))
+    role = {"name": name, "nice": "simulator"}
+    return Station(shown, simulator=True, pool=LocalPool(server, role, size=1, eager=0))
+
+
+def fork_server(config: Config, store: Store) -> ForkServer:
+    """The fork server of an engine; its workers are kept out of the store's folder."""
+    given = config.workers
+    limits = Limits(
+        memory_bytes=(given.memory_mb_max or 0) * 1_000_000,
+        sandbox=given.sandbox,
+        private=tuple(map(str, store.folders)),
+    )
+    return ForkServer(preload_for([*(row.kind for row in config.backends), MOCK]), limits)
 
 
 def twin_name(name: str) -> str:
@@ -168,4 +188,5 @@ def twin_name(name: str) -> str:
 
 def classical_pool(server: ForkServer) -> LocalPool:
     """The pool for classical stages, of all backends; its workers are forked as they are needed."""
-    return LocalPool(server, {"name": "classical"}, size=max(1, os.cpu_count() or 1), eager=0)
+    role = {"name": "classical", "nice": "classical"}
+    return LocalPool(server, role, size=max(1, os.cpu_count() or 1), eager=0)

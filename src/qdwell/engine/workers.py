@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +55,21 @@ ENVIRONMENT_PREFIX = "QDWELL_DEVICE_"
 _READ_BYTES = 1 << 18
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What every worker is given and denied; see `sandbox` and the settings of `[workers]`."""
+
+    memory_bytes: int = 0  #: 0: three quarters of the computer's
+    sandbox: str = "best"
+    private: tuple[str, ...] = ()  #: folders that no worker may open
+
+    def told(self) -> str:
+        """As the fork server is told."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+        given = {**asdict(self), "memory_bytes": self.memory_bytes or memory}
+        return json.dumps(given)
+
+
 def preload_for(kinds: Iterable[str]) -> tuple[str, ...]:
     """What to import once for workers of backends of these kinds."""
     extra = (module for kind in kinds for module in PRELOAD_BY_KIND.get(kind, ()))
@@ -84,8 +100,9 @@ def worker_environment() -> dict[str, str]:
 class ForkServer:
     """Starts the fork server on first need, and asks it for workers; started again if it dies."""
 
-    def __init__(self, preload: Sequence[str] = PRELOAD) -> None:
+    def __init__(self, preload: Sequence[str] = PRELOAD, limits: Limits | None = None) -> None:
         self._preload = tuple(preload)
+        self._limits = limits or Limits()
         self._process: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
         self._lock = threading.Lock()  # the door takes one request at a time
@@ -160,6 +177,7 @@ class ForkServer:
                     "-m",
                     "qdwell.engine.forkserver",
                     str(theirs.fileno()),
+                    self._limits.told(),
                     *self._preload,
                 ],
                 pass_fds=[theirs.fileno()],
@@ -174,7 +192,17 @@ class ForkServer:
             ready, _ = _answer(ours)
             for module, why in ready["failed"].items():
                 log.warning("module not preloaded", module=module, why=why)
+            self._judge(ready["missing"])
         return self._door
+
+    def _judge(self, missing: list[str]) -> None:
+        """Say loudly which protections workers lack, or refuse to go on without them."""
+        for lack in missing:
+            log.warning("workers are less protected", missing=lack)
+        if missing and self._limits.sandbox == "required":
+            self.close()
+            lacks = "; ".join(missing)
+            raise WorkerLost(f'workers.sandbox is "required", but this is missing: {lacks}')
 
 
 def _answer(door: socket.socket) -> tuple[dict[str, Any], list[int]]:

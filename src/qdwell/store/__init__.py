@@ -74,6 +74,7 @@ class Store(Protocol):
 
     blobs: Blobs
     database: Database  #: what `accounts` shares; nobody outside the store touches it
+    folders: tuple[Path, ...]  #: where its files are: no worker may open them
 
     def load(self, now: int, window_ms: int) -> Loaded:
         """Return all live work, and the charges that still count in the window to `now` (Q8)."""

@@ -64,6 +64,7 @@ class SqlStore:
 
     def __init__(self, database: Database, shelf: Shelf) -> None:
         self.database = database
+        self.folders: tuple[Path, ...] = (blob_folder.parent,)
         self._hot = HotReads(database)
         self._content = Statement(
             select(blobs.c.content, func.coalesce(blobs.c.file, blobs.c.hash)).where(
