@@ -51,6 +51,18 @@ class Server:
         "Serve the stock client's releases 0.20 to 0.40 too: API tokens in headers, the channel "
         "ibm_quantum, and circuits in QPY 10 to 12, whose formulas are less safe to read.",
     )
+    header_bytes_max: int = setting(
+        65_536, "Longest request line and headers together.", least=4_096, most=1_048_576
+    )
+    header_seconds_max: int = setting(
+        20, "Time for a request's headers; slower clients only hold connections.", least=1
+    )
+    idle_seconds_max: int = setting(
+        30, "Longest pause inside a body, or inside an answer that is not taken.", least=1
+    )
+    connections_max: int = setting(
+        4_000, "Open connections; beyond it the one silent for longest is closed.", least=16
+    )
     status_hold_ms: int = setting(
         500,
         "Longest hold of a status request that is about to change; 0 always answers at once.",

@@ -27,6 +27,9 @@ BIG_BYTES = 262_144  # beyond this, parsing would hold up the loop: it goes to a
 _STEPS = bytes.maketrans(b"[{]},", b"\x01\x01\xff\xff\x00")
 _NOT_MARKS = bytes(set(range(256)) - set(b"[]{},"))
 
+#: Escapes that are letters only in pairs; the tolerant parser lets through those that are not.
+_HALF_LETTERS = re.compile(rb"\\u[dD][89a-fA-F]")
+
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -76,9 +79,12 @@ def parse_json(body: bytes, depth_max: int) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         try:
-            return json.loads(body)
+            value = json.loads(body)
+            if _HALF_LETTERS.search(body):
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             raise BadInput(f"The body is not valid JSON: {error}.") from None
+        return value
 
 
 def check_shape(body: bytes, depth_max: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -128,6 +128,8 @@ class Edge:
 
         try:
             await self._answer(scope, receive, traced)
+        except ClientDisconnect:
+            log.info("client left", trace=trace)
         except Exception as error:
             log.exception("request failed", trace=trace, path=scope["path"])
             if begun:

@@ -25,6 +25,7 @@ from fastapi import FastAPI
 
 from qdwell.api import observe
 from qdwell.api.houses import Alone, Shared, Watch
+from qdwell.api.protocol import guarded, watch
 from qdwell.clock import SystemClock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
@@ -140,16 +141,18 @@ async def _serve(
         contextlib.closing(open_store(Place.of(config, data_dir))) as store,
     ):
         store.warm_up()
-        watch, end_traces = _observers(config)
-        house: Alone | Shared = Alone(config, store, clock, watch, extend)
+        observed, end_traces = _observers(config)
+        house: Alone | Shared = Alone(config, store, clock, observed, extend)
         if config.store.database_url is not None:
-            house = Shared(config, store, clock, watch, extend, _peer_url(config, listener))
+            house = Shared(config, store, clock, observed, extend, _peer_url(config, listener))
         try:
             app = await house.start()
+            bounds = watch(config.server)
+            bounds.start()
             server = _Server(
                 uvicorn.Config(
                     app,
-                    http="httptools",
+                    http=guarded(bounds),
                     loop="uvloop",
                     ws="none",
                     lifespan="off",
@@ -164,6 +167,7 @@ async def _serve(
                 )
             )
             await _run(server, house, listener, on_ready)
+            bounds.stop()
         finally:
             await house.stop(config.server.stop_grace_seconds * 1000)
             await asyncio.to_thread(end_traces)

@@ -26,7 +26,7 @@ from qdwell.api.edge import reply
 from qdwell.api.outcomes import Outcomes, TwoLines, wanted_wait_ms
 from qdwell.api.parts import Parts
 from qdwell.api.repeats import job_id_of
-from qdwell.config import Plan
+from qdwell.config import SECONDS_MAX, Plan
 from qdwell.core.group import Group
 from qdwell.engine.requests import BackendView, NewJob
 from qdwell.errors import (
@@ -98,7 +98,7 @@ class Submission:
             private=bool(asked.private),
             runtime=asked.runtime,
             log_level=asked.log_level,
-            cost_s=asked.cost,
+            cost_s=None if asked.cost is None else min(asked.cost, SECONDS_MAX),
             calibration_id=asked.calibration_id,
             caller=headers.get("x-qx-client-application", "")[:CALLER_LENGTH_MAX],
             api_version=api_version(headers),
@@ -221,7 +221,7 @@ def check_tags(tags: list[str], plan: Plan) -> tuple[str, ...]:
 
     Raises:
         TooManyTags, TagTooLong: E5, by the limits of the plan (L17).
-        BadInput: a tag is empty.
+        BadInput: a tag is empty, or has control characters.
     """
     unique = tuple(dict.fromkeys(tags))
     if len(unique) > plan.tags_max:
@@ -229,6 +229,8 @@ def check_tags(tags: list[str], plan: Plan) -> tuple[str, ...]:
     for tag in unique:
         if not tag:
             raise BadInput("A tag is empty.", field="tags")
+        if not tag.isprintable():  # a NUL is no text to every database
+            raise BadInput("A tag has a control character in it.", field="tags")
         if len(tag) > plan.tag_length_max:
             raise TagTooLong(tag, plan.tag_length_max)
     return unique

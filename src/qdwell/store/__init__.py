@@ -282,7 +282,7 @@ def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
         database = _database(place)
         try:
             bring_up_to_date(database, database.name, migrate=migrate)
-            store = SqlStore(database, shelf_of(place))
+            store = SqlStore(database, shelf_of(place), (place.folder,))
             if place.database_url is not None or place.blobs is not None:
                 join(database, store.blobs)
             return store

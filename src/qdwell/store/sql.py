@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, or_, select
@@ -62,9 +63,9 @@ from qdwell.store.workloads import WorkloadFilter, list_workloads
 class SqlStore:
     """Implements `qdwell.store.Store`; what each method promises is said there."""
 
-    def __init__(self, database: Database, shelf: Shelf) -> None:
+    def __init__(self, database: Database, shelf: Shelf, folders: tuple[Path, ...] = ()) -> None:
         self.database = database
-        self.folders: tuple[Path, ...] = (blob_folder.parent,)
+        self.folders = folders
         self._hot = HotReads(database)
         self._content = Statement(
             select(blobs.c.content, func.coalesce(blobs.c.file, blobs.c.hash)).where(
