@@ -211,6 +211,9 @@ class Plan:
     job_limit_seconds: int = setting(
         10_800, "Most quantum time of one job (L2).", least=1, most=SECONDS_MAX
     )
+    simulator_job_limit_seconds: int = setting(
+        1_800, "Most time of one job on a simulator (J15); others share its processes.", least=1
+    )
     executions_max: int = setting(10_000_000, "Most executions of one job (L14).", least=1)
     submissions_per_minute: int | None = setting(
         None, "Submissions of one account; not set: any number (L12).", least=1

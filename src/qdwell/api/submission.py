@@ -83,7 +83,6 @@ class Submission:
         if backend.mock:  # a dry run is not part of the session
             group = None
         headers = request.headers
-        most = plan.job_limit_seconds
         new = NewJob(
             instance=caller.instance.crn,
             backend=backend.name,
@@ -91,7 +90,7 @@ class Submission:
             params=params,
             user_id=caller.user_id,
             group=None if group is None else group.id,
-            limit_ms=min(asked.cost or most, most) * 1000,
+            limit_ms=limit_seconds(plan, backend, asked.cost) * 1000,
             limit_asked=asked.cost is not None,
             estimate_ms=estimate_ms(asked.params),
             tags=tags,
@@ -214,6 +213,14 @@ class Rate:
         if len(recent) >= limit:
             raise TooManyRequests(limit, -(-(recent[0] + MINUTE_MS - now) // 1000))
         recent.append(now)
+
+
+def limit_seconds(plan: Plan, backend: BackendView, asked: int | None) -> int:
+    """How long the job may run: what was asked for, within what the plan allows (J13, J15)."""
+    most = plan.job_limit_seconds
+    if backend.simulator:
+        most = min(most, plan.simulator_job_limit_seconds)
+    return min(asked or most, most)
 
 
 def check_tags(tags: list[str], plan: Plan) -> tuple[str, ...]:

@@ -305,6 +305,7 @@ class Actions:
             on_frame=heard,
             on_lost=partial(heard, Frame({"op": "lost"})),
             on_begun=partial(self._taken_up, run),
+            owner=work.details.user_id,
             limit_s=None if stages == [EXECUTE] else self._stage_s,
         )
         station = self._stations[run.backend]

@@ -36,7 +36,7 @@ from qdwell.wire.device import Batch, Outcome
 QISKIT_VERSION = version("qiskit")
 _ROOTS = frozenset(
     {"ibm_quantum_schemas", "numpy", "qdwell", "qiskit", "qiskit_aer", "qiskit_ibm_runtime"}
-    | {"rustworkx", "samplomatic"}
+    | {"qiskit_mitigation", "qiskit_noise_learning", "rustworkx", "samplomatic"}
 )
 _SAFE = {
     "builtins": frozenset(

@@ -9,7 +9,6 @@ knows of them, so that classical work can move to other hosts later.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import structlog
 
 from qdwell.engine.frames import Frame
+from qdwell.engine.line import Line
 from qdwell.engine.workers import ForkServer, Worker
 from qdwell.errors import WorkerLost
 
@@ -57,6 +57,7 @@ class Task:
     on_begun: Callable[[], None] = lambda: None
     on_stopped: Callable[[], None] = lambda: None
     limit_s: float | None = None
+    owner: str = ""  #: the user that it works for
     device: tuple[Mapping[str, Any], bytes] | None = None  #: a worker is told this before, once
     timer: asyncio.TimerHandle | None = None
     late: bool = False
@@ -113,6 +114,7 @@ class LocalPool:
         role: what a worker is told at its start.
         size: most workers.
         eager: workers that are there from the start and are replaced at once.
+        share: how many workers one user may have at work; then they wait, whoever else does not.
         on_ready: called with the first frame of each worker, which describes what it holds.
     """
 
@@ -120,10 +122,11 @@ class LocalPool:
     role: Mapping[str, Any]
     size: int = 1
     eager: int = 1
+    share: int | None = None
     on_ready: Callable[[Frame], None] = lambda _frame: None
     on_unready: Callable[[str], None] = lambda _why: None
     _places: list[_Place] = field(default_factory=list)
-    _waiting: deque[Task] = field(default_factory=deque)
+    _waiting: Line = field(default_factory=Line)
     _jobs: set[asyncio.Task[None] | asyncio.TimerHandle] = field(default_factory=set)
     _closed: bool = False
 
@@ -135,7 +138,8 @@ class LocalPool:
     def submit(self, task: Task) -> None:
         """See `Pool`."""
         task.state = TaskState.WAITING
-        self._waiting.append(task)
+        self._waiting.share = self.share
+        self._waiting.add(task)
         self._feed()
         if self._waiting and len(self._places) < self.size:
             self._add()
@@ -161,9 +165,8 @@ class LocalPool:
 
     def free(self) -> int:
         """How many tasks submitted now would be taken up now."""
-        if self._waiting:
-            return 0
-        return sum(place.ready and place.task is None for place in self._places)
+        free = sum(place.ready and place.task is None for place in self._places)
+        return self._waiting.room(self._at_work(), free)
 
     def tell(self, head: Mapping[str, Any]) -> None:
         """See `Pool`."""
@@ -292,7 +295,13 @@ class LocalPool:
         """Give waiting tasks to free workers."""
         for place in self._places:
             while self._waiting and place.ready and place.task is None:
-                self._hand(place, self._waiting.popleft())
+                task = self._waiting.take(self._at_work())
+                if task is None:
+                    return
+                self._hand(place, task)
+
+    def _at_work(self) -> list[Task]:
+        return [place.task for place in self._places if place.task is not None]
 
     def _hand(self, place: _Place, task: Task) -> None:
         worker = place.worker

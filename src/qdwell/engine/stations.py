@@ -149,8 +149,10 @@ def stations_of(config: Config, server: ForkServer) -> dict[str, Station]:
         simulator = is_simulator(row)
         nice = "simulator" if simulator else "machine"
         role = {"name": row.name, "spec": spec_of(row), "nice": nice}
-        size = max(1, os.cpu_count() or 1) if simulator else 1
-        pool = LocalPool(server, role, size=size, eager=1)
+        # One more than one instance may use: whatever it runs, another one finds a worker.
+        share = max(1, os.cpu_count() or 1) if simulator else None
+        size = share + 1 if share is not None else 1
+        pool = LocalPool(server, role, size=size, eager=1, share=share)
         station = Station(row, simulator, pool)
         pool.on_ready = station.describe
         pool.on_unready = station.broken
@@ -189,4 +191,5 @@ def twin_name(name: str) -> str:
 def classical_pool(server: ForkServer) -> LocalPool:
     """The pool for classical stages, of all backends; its workers are forked as they are needed."""
     role = {"name": "classical", "nice": "classical"}
-    return LocalPool(server, role, size=max(1, os.cpu_count() or 1), eager=0)
+    share = max(1, os.cpu_count() or 1)
+    return LocalPool(server, role, size=share + 1, eager=0, share=share)

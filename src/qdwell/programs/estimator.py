@@ -130,7 +130,10 @@ def observables_of(
     made = cache.get(("observables", key), make, _terms_in)
     width = entry.circuit.num_qubits
     for observable in made.ravel():
-        for label in observable:
+        for label, coefficient in observable.items():
+            if not math.isfinite(coefficient):
+                reason = f"{field}: the coefficient of {label} is not a finite number"
+                raise ProgramError(pubs.BAD_INPUT, reason)
             if len(label) != width:
                 raise ProgramError(
                     pubs.BAD_INPUT,

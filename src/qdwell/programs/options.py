@@ -24,6 +24,8 @@ from qdwell.programs.rules import Check, Rules
 
 #: Shots of a PUB when nobody says (O31, L23).
 DEFAULT_SHOTS = 4096
+#: PUBs of one job; each costs a decoding and a result.
+PUBS_MAX = 10_000
 #: Precision of a PUB when nobody says (O32, L23).
 DEFAULT_PRECISION = 0.015625
 
@@ -91,6 +93,8 @@ def _pubs(least: int, most: int, names: tuple[str, ...]) -> Check:
     def check(value: Any, field: str) -> None:
         if not isinstance(value, list):
             raise rules.bad(field, "must be a list of PUBs")
+        if len(value) > PUBS_MAX:
+            raise rules.bad(field, f"must be at most {PUBS_MAX} PUBs, not {len(value)}")
         for place, pub in enumerate(value):
             path = f"{field}[{place}]"
             if not isinstance(pub, list) or not least <= len(pub) <= most:

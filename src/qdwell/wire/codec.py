@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,17 @@ TAGS: Mapping[str, frozenset[str]] = {
     ),
 }
 
+#: Of one circuit; far beyond every machine, and cheap to refuse.
+QUBITS_MAX = 10_000
+CLBITS_MAX = 1_000_000
+
 _QPY_MAGIC = b"QISKIT"
 _QPY_FORMULAS_AT = 18  # "p" or "e": how formulas of parameters are written, from version 10 on
+_FILE_BYTES = 19  # of the file's header, from QPY 10 on
+_QPY_WITH_TABLE = 16  # from this version on the places of the circuits follow
+#: Of a circuit, from QPY 12 on: sizes of the name and the phase, qubits, bits, metadata,
+#: registers, instructions, variables.
+_CIRCUIT_HEADER = struct.Struct("!H1cHIIQIQI")
 _PAULI_MODULE = "qiskit.quantum_info.operators"
 _NOISE_CLASSES = frozenset({"LayerError", "PauliLindbladError"})
 _PAULI_CLASSES = frozenset({"Pauli", "PauliList", "SparsePauliOp"})
@@ -244,13 +254,34 @@ def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
     from qiskit import QuantumCircuit, qpy
 
     check_qpy(data, field, version_min)
+    _check_claims(data, field)
     try:
         circuits = qpy.load(io.BytesIO(data))
-    except Exception as error:  # The loader raises whatever the damaged bytes lead it to.
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # Whatever the damaged bytes lead it to; Rust's panics too.
         raise CircuitError(f"{field} cannot be parsed as QPY: {error}", field=field) from error
     if len(circuits) != 1 or not isinstance(circuits[0], QuantumCircuit):
         raise CircuitError(f"{field} must hold exactly one circuit", field=field)
     return circuits[0]
+
+
+def _check_claims(data: bytes, field: str) -> None:
+    """Look at what the file says of its first circuit's size, before the loader believes it.
+
+    Raises:
+        CircuitError: more qubits or bits than any circuit here may have.
+    """
+    start = _FILE_BYTES + (8 if data[6] >= _QPY_WITH_TABLE else 0) + 1  # the kind of program
+    if len(data) < start + _CIRCUIT_HEADER.size:
+        return  # the loader says it better
+    _, _, _, qubits, clbits, *_ = _CIRCUIT_HEADER.unpack_from(data, start)
+    if qubits > QUBITS_MAX or clbits > CLBITS_MAX:
+        raise CircuitError(
+            f"{field} says that it has {qubits} qubits and {clbits} classical bits; "
+            f"a circuit has at most {QUBITS_MAX} and {CLBITS_MAX}",
+            field=field,
+        )
 
 
 def load_qasm3(text: str, field: str) -> QuantumCircuit:
