@@ -19,7 +19,7 @@ from qdwell.api.door import Door
 from qdwell.clock import Clock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
-from qdwell.engine.workers import ForkServer, preload_for
+from qdwell.engine.stations import fork_server
 from qdwell.errors import QdwellError, StoreError
 from qdwell.store import Store, accounts
 from qdwell.store.leadership import Leadership
@@ -89,7 +89,7 @@ class Shared:
         self._config, self._store, self._clock = config, store, clock
         self._watch, self._extend = watch, extend
         # Warm before it is needed: a takeover shall not wait for imports.
-        self._forks = ForkServer(preload_for([*(row.kind for row in config.backends), "mock"]))
+        self._forks = fork_server(config, store)
         self._loop = asyncio.get_running_loop()
         self._leadership = Leadership(
             store.database, url, lambda _: self._call(self._turned), self._announced

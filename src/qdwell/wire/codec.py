@@ -46,8 +46,8 @@ _QPY_MAGIC = b"QISKIT"
 _QPY_FORMULAS_AT = 18  # "p" or "e": how formulas of parameters are written, from version 10 on
 _FILE_BYTES = 19  # of the file's header, from QPY 10 on
 _QPY_WITH_TABLE = 16  # from this version on the places of the circuits follow
-#: Of a circuit, from QPY 12 on: sizes of the name and the phase, qubits, bits, metadata,
-#: registers, instructions, variables.
+#: Of a circuit: sizes of the name and the phase, qubits, bits, metadata, registers, instructions,
+#: and, from QPY 12 on, variables.
 _CIRCUIT_HEADER = struct.Struct("!H1cHIIQIQI")
 _PAULI_MODULE = "qiskit.quantum_info.operators"
 _NOISE_CLASSES = frozenset({"LayerError", "PauliLindbladError"})
