@@ -239,18 +239,6 @@ def unreadable(run: Run) -> JobFailed:
     )
 
 
-def gone(job: str, attempt: int, backend: str) -> JobFailed:
-    """The report that its backend is no more."""
-    return JobFailed(
-        job,
-        attempt,
-        code=LOST_CODE,
-        reason=f"Backend {backend!r} is not in the configuration any more.",
-        solution="Submit the job to another backend.",
-        system=True,
-    )
-
-
 def late(run: Run) -> Frame:
     """The frame of a worker that was not done with a classical stage in time."""
     stage = PREPARE if run.preparing else POSTPROCESS
