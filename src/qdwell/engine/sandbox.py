@@ -14,8 +14,8 @@ Both are given up by a process for itself and for good, need no privileges, and 
 the kernel or the library lacks one, the server runs all the same and says so in its log at each
 start; `[workers] sandbox = "required"` makes it refuse instead.
 
-The process that holds a lab's own device (`kind = "qiskit"`) is not sandboxed: the factory may
-need files, drivers, and a network. It is never given users' bytes to decode; see `actions`.
+The process that holds a device of the operator's own making (`reaches_out`) is not sandboxed: it
+may need files, drivers, and a network. It is never given users' bytes to decode; see `actions`.
 """
 
 from __future__ import annotations
@@ -93,6 +93,11 @@ _DENIED = (
     "setresuid",
     "setresgid",
 )
+
+
+def reaches_out(kind: str, options: Mapping[str, Any]) -> bool:
+    """Whether the process of such a device needs more than a worker may touch."""
+    return kind == "qiskit" or (kind == "scripted" and "runs" in options)
 
 
 def missing() -> list[str]:

@@ -15,6 +15,7 @@ from qdwell.config import Backend, Config
 from qdwell.core.decisions import Prepare
 from qdwell.core.events import BackendMode, PutBackend
 from qdwell.core.state import Machine
+from qdwell.engine import sandbox
 from qdwell.engine.frames import Frame
 from qdwell.engine.pools import LocalPool
 from qdwell.engine.requests import BackendView
@@ -95,7 +96,8 @@ class Station:
     @property
     def guarded(self) -> bool:
         """Whether only one process may open the device, so that others must be told of it."""
-        return self.row.kind == "qiskit" or self.row.options.get("of", {}).get("kind") == "qiskit"
+        of = self.row.options.get("of", {"kind": self.row.kind, "options": self.row.options})
+        return sandbox.reaches_out(of["kind"], of["options"])
 
     def broken(self, why: str) -> None:
         """The device does not start."""
