@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 import uvicorn
@@ -86,6 +86,20 @@ def serve(
     uvloop.run(_serve(config, Path(data_dir), on_ready or nothing, extend or nothing))
 
 
+class _Forgiving:
+    """Stderr, where a line that cannot be written is lost: a full disk must not stop the server."""
+
+    def write(self, text: str) -> None:
+        """Write, or not."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush, or not."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 def _log_to_stderr(*, as_json: bool) -> None:
     """Write the log beside what the command prints for users and scripts.
 
@@ -105,7 +119,7 @@ def _log_to_stderr(*, as_json: bool) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *shown,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Forgiving())),
         cache_logger_on_first_use=True,
     )
 
