@@ -28,11 +28,9 @@ def check_noise_learner(params: Mapping[str, Any]) -> None:
     Raises:
         BadInput: names the field and what it accepts.
     """
-    table = _V3 if "schema_version" in params else _V2
-    wanted = "instructions" if "schema_version" in params else "circuits"
-    if wanted not in params:
-        raise rules.bad(f"params.{wanted}", "is missing")
-    rules.check(table, params, "params")
+    v3 = "schema_version" in params
+    rules.required(params, "params", *(("schema_version", "instructions") if v3 else ("circuits",)))
+    rules.check(_V3 if v3 else _V2, params, "params")
 
 
 def _circuits(value: Any, field: str) -> None:

@@ -20,14 +20,9 @@ def check_executor(params: Mapping[str, Any]) -> None:
     Raises:
         BadInput: names the field and what it accepts.
     """
-    for key in ("schema_version", "quantum_program", "options"):
-        if key not in params:
-            raise rules.bad(f"params.{key}", "is missing")
+    rules.required(params, "params", "schema_version", "quantum_program", "options")
     rules.check(_EXECUTOR, params, "params")
-    program = params["quantum_program"]
-    for key in ("shots", "items"):
-        if key not in program:
-            raise rules.bad(f"params.quantum_program.{key}", "is missing")
+    rules.required(params["quantum_program"], "params.quantum_program", "shots", "items")
 
 
 def refuse_calibration(_params: Mapping[str, Any]) -> None:
@@ -53,6 +48,9 @@ def _items(value: Any, field: str) -> None:
             raise rules.bad(path, "must be an object")
         rules.choice("circuit", "samplex")(item.get("item_type", "circuit"), f"{path}.item_type")
         _shape(item.get("shape", []), f"{path}.shape")
+        for key in ("circuit", "samplex"):
+            if key in item and not isinstance(item[key], Mapping):
+                raise rules.bad(f"{path}.{key}", "must be an object")
 
 
 def _shape(value: Any, field: str) -> None:

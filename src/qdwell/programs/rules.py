@@ -34,6 +34,17 @@ def check(rules: Rules, value: Any, field: str) -> None:
             rule(item, path)
 
 
+def required(value: Mapping[str, Any], field: str, *keys: str) -> None:
+    """Keys that an object must have, and not as null.
+
+    Raises:
+        BadInput: names the first one that is missing.
+    """
+    for key in keys:
+        if value.get(key) is None:
+            raise bad(f"{field}.{key}", "is missing")
+
+
 def bad(field: str, why: str) -> BadInput:
     """The error of a field that is not what it must be."""
     return BadInput(f"{field} {why}.", field=field)
