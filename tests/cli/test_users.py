@@ -133,8 +133,8 @@ def test_a_python_program_finds_the_server(shell: Shell) -> None:
     program = "import sys, qdwell\ns = qdwell.QiskitRuntimeService()\n"
     program += "print(s.backend('lab').name, sys.argv[1:])\nsys.exit(3)\n"
     (shell.home / "program.py").write_text(program)
-    done = shell.process("run", "program.py", "one", "two")
-    assert (done.returncode, done.stdout) == (3, "lab ['one', 'two']\n")
+    done = shell.process("run", "program.py", "one", "--two")
+    assert (done.returncode, done.stdout) == (3, "lab ['one', '--two']\n")
 
 
 def test_jobs_are_listed_shown_and_fetched(shell: Shell, ran: dict[str, Any]) -> None:
@@ -235,6 +235,7 @@ def test_events_are_followed(shell: Shell) -> None:
         (("jobs", "--limit", "0"), 2),
         (("run", "missing.qasm"), 1),
         (("run", "circuit.doc"), 1),
+        (("run", "bell.qasm", "--shotz", "5"), 1),
     ],
 )
 def test_every_failure_has_its_status_and_one_line(

@@ -52,7 +52,7 @@ app.command()(upkeep.backup)
 app.command()(upkeep.restore)
 app.command()(upkeep.doctor)
 app.command()(operate.events)
-app.command()(run.run)
+app.command(context_settings={"ignore_unknown_options": True})(run.run)
 
 
 def _version(wanted: bool) -> None:

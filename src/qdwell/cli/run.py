@@ -27,7 +27,7 @@ SUFFIXES = (".qasm", ".qasm2", ".qasm3", ".qpy", ".py")
 def run(
     file: Annotated[Path, typer.Argument(help="circuit.qasm, circuit.qpy, or program.py.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(help="Given to a Python program.")
+        list[str] | None, typer.Argument(help="Arguments and options of a Python program.")
     ] = None,
     backend: Annotated[
         str | None, typer.Option("--backend", "-b", help="Default: the least busy machine.")
@@ -52,6 +52,8 @@ def run(
     if not file.is_file():
         raise ConfigError(str(file), "there is no such file")
     door = Door(account)
+    if arguments and file.suffix != ".py":
+        raise ConfigError(arguments[0], "means nothing here: only a Python program has arguments")
     if file.suffix == ".py":
         raise typer.Exit(_program(door, file, arguments or []))
     circuits = load(file)
