@@ -28,7 +28,7 @@ class Pictures:
     """Asks a limited worker what there is to see of a job."""
 
     def __init__(self, server: ForkServer) -> None:
-        self._pool = LocalPool(server, {"name": "pictures"}, size=1, eager=0)
+        self._pool = LocalPool(server, {"name": "pictures", "nice": "classical"}, size=1, eager=0)
         self._kept: OrderedDict[tuple[str, bool], dict[str, Any]] = OrderedDict()
         self._waiting = 0
 
