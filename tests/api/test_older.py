@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -94,6 +95,47 @@ async def test_the_channel_ibm_quantum_signs_in(site: Site, old: httpx.AsyncClie
     wrong = await old.post("/quantum/users/loginWithToken", json={"apiToken": "nonsense"})
     assert wrong.status_code == 401
     assert (await old.get(f"{BASE}/jobs", headers={"X-Access-Token": "x"})).status_code == 401
+
+
+async def streamed(
+    site: Site, path: str, headers: dict[str, str]
+) -> list[tuple[str, str | int | None]]:
+    """What a websocket is sent, and how it is closed."""
+    app = build(OLD, site.store, site.engine, SystemClock())
+    coming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    coming.put_nowait({"type": "websocket.connect"})
+    sent: list[tuple[str, str | int | None]] = []
+
+    async def send(message: Any) -> None:
+        sent.append((message["type"].split(".")[1], message.get("text", message.get("code"))))
+
+    scope = {
+        "type": "websocket", "path": path, "raw_path": path.encode(), "root_path": "",
+        "scheme": "wss", "query_string": b"", "subprotocols": [],
+        "headers": [(key.lower().encode(), value.encode()) for key, value in headers.items()],
+    }  # fmt: skip
+    await app(scope, coming.get, send)
+    return sent
+
+
+async def test_a_websocket_gives_interim_results_and_closes_at_the_end(
+    site: Site, old: httpx.AsyncClient
+) -> None:
+    """Wire-protocol 14.4: an acknowledgement, interim results, and code 1000 once it is final."""
+    user = bearing(site.credentials(), old)
+    job = await user.submit("brief")
+    for base in ("/api/v1", BASE):
+        told = await streamed(site, f"{base}/stream/jobs/{job}", user.headers)
+        assert [kind for kind, _ in told] == ["accept", "send", "send", "close"]
+        assert told[1][1] == "{}"
+        assert '"PubResult"' in str(told[2][1])
+        assert told[3][1] == 1000
+    assert (await user.get(f"/jobs/{job}")).json()["state"]["status"] == "Completed"
+    stranger = bearing(site.credentials(), old)
+    refused = await streamed(site, f"/api/v1/stream/jobs/{job}", stranger.headers)
+    assert refused == [("close", 1008)]
+    nobody = await streamed(site, f"/api/v1/stream/jobs/{job}", {})
+    assert nobody == [("close", 1008)]
 
 
 # ---- results in the words of their time -------------------------------------------------------

@@ -12,13 +12,16 @@ import pytest
 
 from client.running import CONFIG, Running
 from clients.conftest import checks, drive
+from clients.tls import before
 
 Key = tuple[str, str, str]
-CLOUD, QUANTUM = "ibm_cloud", "ibm_quantum"
+CLOUD, QUANTUM, TLS = "ibm_cloud", "ibm_quantum", "ibm_cloud over TLS"
 RUNS: dict[Key, bool] = {  # and whether only in long runs
     ("stock-0.20.0", "stock_v1", CLOUD): True,
     ("stock-0.20.0", "stock_v1", QUANTUM): True,
+    ("stock-0.20.0", "stock_v1", TLS): True,
     ("stock-0.23.0", "stock_v1", CLOUD): False,
+    ("stock-0.23.0", "stock_v1", TLS): True,
     ("stock-0.23.0", "stock_v2", CLOUD): False,
     ("stock-0.23.0", "stock_v2", QUANTUM): True,
     ("stock-0.30.0", "stock_v2", CLOUD): True,
@@ -27,7 +30,9 @@ RUNS: dict[Key, bool] = {  # and whether only in long runs
     ("stock-0.40.1", "stock_v2", QUANTUM): True,
 }
 CASES = [
-    pytest.param(key, check, id="-".join((*key, check)), marks=[pytest.mark.long] * long)
+    pytest.param(
+        key, check, id="-".join((*key, check)).replace(" ", "-"), marks=[pytest.mark.long] * long
+    )
     for key, long in RUNS.items()
     for check in checks(key[1])
 ]
@@ -59,5 +64,12 @@ def test_it_runs_as_it_did(
 ) -> None:
     if key not in found:
         name, driver, channel = key
-        found[key] = drive(name, driver, serving, {"QDWELL_TEST_CHANNEL": channel})
+        more = {"QDWELL_TEST_CHANNEL": channel.split()[0]}
+        if channel != TLS:
+            found[key] = drive(name, driver, serving, more)
+        else:
+            with before(serving.port, serving.folder) as (url, certificate):
+                for setting in ("REQUESTS_CA_BUNDLE", "WEBSOCKET_CLIENT_CA_BUNDLE"):
+                    more[setting] = str(certificate)
+                found[key] = drive(name, driver, serving, {**more, "QDWELL_TEST_URL": url})
     assert found[key][check] == ""

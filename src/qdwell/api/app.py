@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qdwell import __version__
@@ -23,7 +24,7 @@ from qdwell.api.auth import Auth
 from qdwell.api.backends import Backends
 from qdwell.api.discovery import Discovery
 from qdwell.api.docs import docs_page
-from qdwell.api.edge import HANDLERS, Edge, Hot, reply
+from qdwell.api.edge import EXPERIMENTAL, HANDLERS, Edge, Hot, reply
 from qdwell.api.feed import Feed
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.metrics import Metrics
@@ -174,6 +175,10 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
         _add(app, route)
     hot = [Hot(it.method, tuple(it.path.split("/")), it.endpoint) for it in table if it.hot]
     app.add_api_route("/docs", docs_page(app), include_in_schema=False)
+    if config.server.old_clients:
+        for base in (BASE, EXPERIMENTAL + BASE):
+            waiting = WebSocketRoute(f"{base}/stream/jobs/{{job_id}}", Older(parts).stream)
+            app.router.routes.append(waiting)
     app.edge = Edge(app.behind_edge, started_at=clock.now(), hot=hot, told=metrics.request)
     app.state.parts = parts
     return app

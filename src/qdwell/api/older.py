@@ -11,19 +11,22 @@ Clients up to 0.34 do not know the names of all results; those up to 0.23 need `
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Set
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from qdwell.api.backends import OBJECTS_FROM
 from qdwell.api.body import read_message
 from qdwell.api.documents import client_version
 from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.parts import Parts
-from qdwell.errors import BadInput, UnknownBackend
+from qdwell.errors import BadInput, QdwellError, UnknownBackend
+from qdwell.store import JobRow
 from qdwell.wire.messages import LoginRequest
 
 QUANTUM = "/quantum"  #: the address that the channel ibm_quantum is given
@@ -31,6 +34,8 @@ HUB, GROUP = "qdwell", "main"
 #: The first release that knows each of these tags; before it, all of them are `PubResult`.
 PUB_RESULTS_SINCE = {"SamplerPubResult": (0, 24), "EstimatorPubResult": (0, 35)}
 _BODY_BYTES_MAX = 16_384
+DONE, REFUSED = 1000, 1008  # codes that a websocket is closed with
+LOOK_MS = 500  # between two looks for interim results
 
 
 def project(name: str) -> str:
@@ -88,6 +93,50 @@ class Older:
         owner = await self._parts.auth.owner(request)
         projects = {it.name: {"isDefault": True} for it in owner.instances}
         return reply([{"name": HUB, "groups": {GROUP: {"projects": projects}}}])
+
+    # ---- waiting, over TLS ----------------------------------------------------------------------
+
+    async def stream(self, socket: WebSocket) -> None:
+        """Send interim results of a job as they come, and close when it is final.
+
+        The first message is taken for an acknowledgement by clients (wire-protocol 14.4).
+        """
+        parts, job_id = self._parts, socket.path_params["job_id"]
+        try:
+            asked = Request({**socket.scope, "type": "http", "method": "GET"})
+            crn = (await parts.caller(asked)).instance.crn
+        except QdwellError:
+            await socket.close(REFUSED)
+            return
+        row = await asyncio.to_thread(parts.store.job, crn, job_id)
+        if row is None:
+            await socket.close(REFUSED)
+            return
+        await socket.accept()
+        gone = asyncio.ensure_future(socket.receive())
+        try:
+            await socket.send_text("{}")
+            await self._send_interim(socket, crn, row, gone)
+            if not gone.done():
+                await socket.close(DONE)
+        finally:
+            gone.cancel()
+
+    async def _send_interim(
+        self, socket: WebSocket, crn: str, row: JobRow | None, gone: asyncio.Future[Any]
+    ) -> None:
+        parts, told = self._parts, 0
+        while row is not None and not gone.done() and not parts.closing.is_set():
+            job_id, final = row.job.id, row.job.final
+            if not row.details.private:
+                found = await asyncio.to_thread(parts.store.interim_results, crn, job_id)
+                for _, content in found[told:]:
+                    await socket.send_text(as_known(content, socket.headers).decode())
+                told = len(found)
+            if final:
+                return
+            await parts.engine.wait_final(job_id, parts.clock.now() + LOOK_MS)
+            row = await asyncio.to_thread(parts.store.job, crn, job_id)
 
 
 # ---- results ----------------------------------------------------------------------------------

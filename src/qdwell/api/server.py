@@ -168,7 +168,7 @@ async def _serve(
                     app,
                     http=guarded(bounds),
                     loop="uvloop",
-                    ws="none",
+                    ws="websockets-sansio" if config.server.old_clients else "none",
                     lifespan="off",
                     proxy_headers=False,  # nothing here asks where a request came from
                     log_config=None,

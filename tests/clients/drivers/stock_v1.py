@@ -1,5 +1,7 @@
 """A stock client of the V1 interface (0.20 to 0.23) with the programs of its time, as printed."""
 
+import os
+import threading
 import warnings
 
 import checking
@@ -194,6 +196,27 @@ def check_interim_results_and_logs():
     assert isinstance(job.logs(), str)
     assert job.metrics()["usage"]["quantum_seconds"] >= 0
     assert job.job_id() in [it.job_id() for it in service.jobs(limit=5)]
+
+
+def check_a_callback_over_tls():
+    """A websocket tells of interim results; these clients know no other way (O8, R5)."""
+    if not os.environ["QDWELL_TEST_URL"].startswith("https"):
+        return  # over plain HTTP they try no websocket
+    heard, done = [], threading.Event()
+
+    def listen(job_id, result):
+        heard.append((job_id, result))
+        if len(heard) == 2:
+            done.set()
+
+    service = QiskitRuntimeService()
+    options = Options()
+    options.environment.callback = listen
+    estimator = Estimator(backend=service.backend("ibmq_qasm_simulator"), options=options)
+    job = estimator.run([QuantumCircuit(1)] * 2, ["Z"] * 2)
+    assert done.wait(10), heard  # without a websocket they would retry for 15 s
+    assert {job_id for job_id, _ in heard} == {job.job_id()}
+    assert list(job.result().values) == [1, 1]
 
 
 if __name__ == "__main__":

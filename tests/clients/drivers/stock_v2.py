@@ -94,9 +94,9 @@ def check_seed_002_vqe():
         return float(estimator.run([(ansatz, hamiltonian, params)]).result()[0].data.evs)
 
     session = Session(backend=backend)
-    estimator = made(EstimatorV2, session)
+    estimator = made(EstimatorV2, session, simulator={"seed_simulator": 7})
     res = minimize(
-        cost_func, np.full(ansatz.num_parameters, 0.1), method="cobyla", options={"maxiter": 50},
+        cost_func, np.full(ansatz.num_parameters, 0.1), method="cobyla", options={"maxiter": 80},
         args=(ansatz, hamiltonian, estimator),
     )  # fmt: skip
     # Close the session because we didn't use a context manager.
