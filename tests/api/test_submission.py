@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ async def refused(user: User, **fields: Any) -> dict[str, Any]:
         ({"tags": [str(n) for n in range(9)]}, 400, 1204, "tags"),
         ({"tags": ["x" * 87]}, 400, 1205, "tags"),
         ({"tags": [""]}, 400, 1208, "tags"),
+        ({"tags": ["a\0b"]}, 400, 1208, "tags"),
         ({"cost": 0}, 400, 1208, "cost"),
         ({"cost": -5}, 400, 1208, "cost"),
         ({"cost": "5"}, 400, 1208, "cost"),
@@ -48,6 +50,14 @@ async def test_each_fault_has_its_answer_and_its_field(
     answer = await refused(user, **fields)
     assert (answer["status"], answer["code"], answer["field"]) == (status, code, named)
     assert (await user.get("/jobs")).json()["count"] == 0
+
+
+async def test_half_of_a_character_pair_is_refused_before_a_database_meets_it(user: User) -> None:
+    """JSON can spell it, UTF-8 cannot: it was a 500 of the commit."""
+    body = {"program_id": "sampler", "backend": "machine", "params": bell(), "tags": ["\ud800"]}
+    headers = {**user.headers, "Content-Type": "application/json"}
+    answer = await user.http.post("/api/v1/jobs", content=json.dumps(body), headers=headers)
+    assert (answer.status_code, fault(answer)["field"]) == (400, "tags")
 
 
 async def test_an_option_that_is_not_there_yet_is_refused_by_its_name(user: User) -> None:

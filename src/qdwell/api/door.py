@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qdwell import __version__
 from qdwell.api.body import read_body
 from qdwell.api.edge import error_response, reply
+from qdwell.api.repeats import KEYED_BY_US
 from qdwell.clock import Clock
 from qdwell.config import Config
 from qdwell.errors import Internal, RequestError
@@ -245,7 +246,7 @@ def _prepared(scope: Scope) -> list[tuple[bytes, bytes]]:
     path = scope["path"].rstrip("/")
     makes = scope["method"] == "POST" and path.endswith(_KEYED)
     if makes and not any(name == KEY for name, _ in headers):
-        headers.append((KEY, new_id().encode()))
+        headers += [(KEY, new_id().encode()), (KEYED_BY_US.encode(), b"1")]
     return headers
 
 

@@ -14,6 +14,9 @@ from hashlib import blake2b
 
 from qdwell.errors import BadInput
 
+#: Said by a server that passes a request on, and has given it a key because the client gave none.
+KEYED_BY_US = "x-qdwell-keyed"
+
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 _KEY = re.compile(f"[{_LETTERS}]{{26}}")
 _TIME_LETTERS = 10

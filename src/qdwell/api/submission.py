@@ -25,7 +25,7 @@ from qdwell.api.circuits import Circuits
 from qdwell.api.edge import reply
 from qdwell.api.outcomes import Outcomes, TwoLines, wanted_wait_ms
 from qdwell.api.parts import Parts
-from qdwell.api.repeats import job_id_of
+from qdwell.api.repeats import KEYED_BY_US, job_id_of
 from qdwell.config import SECONDS_MAX, Plan
 from qdwell.core.group import Group
 from qdwell.engine.requests import BackendView, NewJob
@@ -114,7 +114,8 @@ class Submission:
             return done
         # The name that was asked for: for another one the stock client loads that backend first.
         answer: dict[str, Any] = {"id": job.id, "backend": asked.backend or backend.name}
-        if job_id is not None:  # a client of our own: the stock one names no circuits
+        if job_id is not None and KEYED_BY_US not in request.headers:
+            # A client of our own: the stock one names no circuits.
             self._circuits.keep(crn, asked.params)
             answer["circuits_kept"] = True
         held = wanted_wait_ms(headers.get("prefer"))
