@@ -8,6 +8,7 @@ application, and are told when to hold no request any longer.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 
 import structlog
@@ -191,6 +192,9 @@ class Shared:
         try:
             await engine.start()
             app = build(self._config, self._store, engine, self._clock)
+            # What is loaded by now stays: a collection need not look at a long queue each time.
+            gc.collect()
+            gc.freeze()
         except QdwellError as error:
             log.error("this server leads, but cannot start", error=str(error))
             await engine.abandon()
