@@ -9,9 +9,8 @@ import pytest
 from core.world import BACKEND, World
 from qdwell.core.decisions import Held, PutCharge
 from qdwell.core.events import BackendMode, CancelJob, SubmitJob
-from qdwell.core.forecast import RANKED_MAX, STARTS_MAX, Forecast, expected, forecast
+from qdwell.core.forecast import RANKED_MAX, STARTS_MAX, Forecast, forecast
 from qdwell.core.job import Job
-from qdwell.core.replay import Phases
 from qdwell.core.state import Settings
 
 
@@ -60,10 +59,14 @@ def test_several_lanes_wait_for_one_qpu() -> None:
 
 
 def test_a_job_without_an_estimate_is_expected_to_use_its_limit() -> None:
-    job = Job("j", 1, "A", "m", 0, limit_ms=70)
-    assert expected(job) == Phases(0, 70, 0)
-    assert expected(Job("j", 1, "A", "m", 0, limit_ms=70, estimate_ms=60)) == Phases(0, 60, 0)
-    assert expected(Job("j", 1, "A", "m", 0, limit_ms=70, estimate_ms=80)) == Phases(0, 70, 0)
+    world = World(lanes=1)
+    world.submit("now", "A", (0, 10, 0), 0, limit=70, estimate=0)
+    world.submit("next", "A", (0, 10, 0), 0, limit=70, estimate=60)
+    world.submit("last", "A", (0, 10, 0), 0, limit=70, estimate=80)
+    world.run(until=1)
+    told = world.forecast(1)
+    assert (told["next"].start_at, told["next"].end_at) == (70_000, 130_000)
+    assert (told["last"].start_at, told["last"].end_at) == (130_000, 200_000)
 
 
 def test_stages_that_are_under_way_end_as_planned() -> None:

@@ -7,7 +7,7 @@ became of them is read back as the tables of semantics section 13 state it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qdwell.core.audit import Auditor
@@ -298,5 +298,8 @@ class World:
         return self.scheduler.state.usage_ms(instance, self.replay.now) / 1000
 
     def forecast(self, now: float) -> dict[str, Forecast]:
-        """Return positions and estimates of the queue; run the world up to `now` first (Q30)."""
-        return forecast(self.scheduler, BACKEND, ms(now))
+        """Return positions and estimates of the queue, without their ranges; run the world up to
+        `now` first (Q30).
+        """
+        told = forecast(self.scheduler, BACKEND, ms(now))
+        return {job: replace(each, earliest_at=None, latest_at=None) for job, each in told.items()}

@@ -146,9 +146,12 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
         "circuits_execution_time_ns": quantum_ms * 1_000_000,
         # The last value of a forecast that has come true is what happened.
         "estimated_start_time": optional_iso(live.start_at if live else job.running_at),
+        "estimated_start_earliest": optional_iso(live.earliest_at if live else None),
+        "estimated_start_latest": optional_iso(live.latest_at if live else None),
         "estimated_completion_time": optional_iso(live.end_at if live else job.finished_at),
         "position_in_queue": live.position if live else None,
         "queue_reason": live.reason if live else None,
+        "queue_reason_code": live.reason_code if live else None,
         "position_in_provider": live.instance_position if live else None,
         "caller": row.details.caller or "",
     }

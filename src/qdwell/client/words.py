@@ -87,6 +87,9 @@ class QueueInfo:
         position_in_provider: its place among the jobs of its own instance.
         estimated_start_time, estimated_complete_time: as simulated from the queue now.
         reason: why it waits, in a sentence; None if the server does not say.
+        reason_code: the same for programs, e.g. `session_active`.
+        earliest_start_time, latest_start_time: the range in which it starts four times in five;
+            None where it is too far ahead to tell.
     """
 
     position: int | None
@@ -94,6 +97,9 @@ class QueueInfo:
     estimated_start_time: datetime | None
     estimated_complete_time: datetime | None
     reason: str | None = None
+    reason_code: str | None = None
+    earliest_start_time: datetime | None = None
+    latest_start_time: datetime | None = None
 
     @classmethod
     def of(cls, metrics: Mapping[str, Any]) -> QueueInfo | None:
@@ -106,6 +112,9 @@ class QueueInfo:
             _instant(metrics.get("estimated_start_time")),
             _instant(metrics.get("estimated_completion_time")),
             metrics.get("queue_reason"),
+            metrics.get("queue_reason_code"),
+            _instant(metrics.get("estimated_start_earliest")),
+            _instant(metrics.get("estimated_start_latest")),
         )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from qdwell import programs
-from qdwell.clock import Clock
-from qdwell.core.forecast import Forecast, forecast, with_reason
+from qdwell.clock import Clock, stopwatch_ns
+from qdwell.core.forecast import RANKED_MAX, Forecast, forecast, with_reason
 from qdwell.core.group import Group
 from qdwell.core.job import Job
 from qdwell.core.state import Machine
@@ -22,6 +23,21 @@ from qdwell.engine.meter import Meter
 from qdwell.engine.pools import LocalPool
 from qdwell.engine.requests import BackendView, MachineNow
 from qdwell.engine.stations import Station
+
+REST = 10  # a forecast stands for so many times as long as it took: users who ask cannot stop work
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The forecast of a backend, the turn after which it was made, and until when it will do."""
+
+    turn: int
+    good_until: int
+    known: Mapping[str, Forecast]
+
+    def does(self, job_id: str, now: int) -> bool:
+        """Whether it will do for a job though there was a turn since: not if the job is new."""
+        return now < self.good_until and (job_id in self.known or len(self.known) >= RANKED_MAX)
 
 
 class Answers:
@@ -34,7 +50,7 @@ class Answers:
     _memory: Memory
     _loop: Loop
     _actions: Actions
-    _forecasts: dict[str, tuple[int, Mapping[str, Forecast]]]  #: by backend, of one turn
+    _forecasts: dict[str, Told]  #: by backend
 
     def check_submission(self, program_id: str, params: Mapping[str, Any]) -> None:
         """Check shape and options of a job's input, without opening what is packed in it.
@@ -96,12 +112,14 @@ class Answers:
         job = self._memory.jobs.get(job_id)
         if job is None:
             return None
-        turn, known = self._forecasts.get(job.backend, (-1, {}))
-        if turn != self._loop.turns:
-            known = forecast(self._loop.scheduler, job.backend, self._clock.now())
-            self._forecasts[job.backend] = (self._loop.turns, known)
-        state = self._loop.scheduler.state
-        return with_reason(state, job_id, known.get(job_id), self._clock.now())
+        now, told = self._clock.now(), self._forecasts.get(job.backend)
+        if told is None or (told.turn != self._loop.turns and not told.does(job_id, now)):
+            began = stopwatch_ns()
+            known = forecast(self._loop.scheduler, job.backend, now, self._loop.experience)
+            took_ms = (stopwatch_ns() - began) // 1_000_000
+            told = Told(self._loop.turns, now + REST * took_ms, known)
+            self._forecasts[job.backend] = told
+        return with_reason(self._loop.scheduler.state, job_id, told.known.get(job_id), now)
 
     def final(self, job_id: str) -> asyncio.Future[None] | None:
         """What is done when a live job is stored as final; None if it is not live.

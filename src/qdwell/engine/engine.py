@@ -6,7 +6,6 @@ Requests become events and wait for their commit. Questions are answered by `ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,13 +25,12 @@ from qdwell.core.events import (
     SetBackendMode,
     SubmitJob,
 )
-from qdwell.core.forecast import Forecast
 from qdwell.core.group import Group
 from qdwell.core.job import SERVER_WORDS, Job
 from qdwell.core.state import Settings
 from qdwell.engine import refusals
 from qdwell.engine.actions import Actions
-from qdwell.engine.answers import Answers
+from qdwell.engine.answers import Answers, Told
 from qdwell.engine.inbox import Inbox, Item
 from qdwell.engine.inputs import InputShelf
 from qdwell.engine.instances import InstanceBook
@@ -121,7 +119,7 @@ class Engine(Answers):
         self._loop.actions, self._loop.shelf = self._actions, self._shelf
         self._running: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
-        self._forecasts: dict[str, tuple[int, Mapping[str, Forecast]]] = {}
+        self._forecasts: dict[str, Told] = {}
 
     # ---- start and stop -------------------------------------------------------------------------
 

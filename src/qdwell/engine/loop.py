@@ -32,6 +32,7 @@ from qdwell.core.decisions import (
     Stop,
 )
 from qdwell.core.events import Event, ServiceResumed, SubmitJob
+from qdwell.core.experience import Experience
 from qdwell.core.job import JobState
 from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Settings
@@ -89,6 +90,7 @@ class Loop:
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0
         self.scheduler = Scheduler(settings)
+        self.experience = Experience()  #: of what was stored since the start; for forecasts
         self.actions: Actions | None = None
         self.shelf: InputShelf | None = None
         self.next_seq = 1
@@ -250,6 +252,7 @@ class Loop:
             if item.details is not None and isinstance(item.event, SubmitJob):
                 self.shelf.put(item.event.job, item.details, item.params, item.executions_max)
         self._memory.publish(decisions)
+        self.experience.observe(decisions)
         for decision in decisions:
             if isinstance(decision, ACTIONS):
                 self._perform(decision)

@@ -186,7 +186,12 @@ class JobMetrics(Reply):
     estimated_start_time: str | None
     estimated_completion_time: str | None
     position_in_queue: int | None
+    estimated_start_earliest: str | None = Field(
+        description="with the next: the range in which it starts four times in five"
+    )
+    estimated_start_latest: str | None
     queue_reason: str | None = Field(description="why it waits, as a sentence; null if not queued")
+    queue_reason_code: str | None = Field(description="the same for programs")
     position_in_provider: int | None
     caller: str
 
