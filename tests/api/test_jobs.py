@@ -206,6 +206,12 @@ async def test_a_queued_job_knows_its_place(site: Site, user: User, other: User)
         metrics = (await other.get(f"/jobs/{job_id}/metrics")).json()
         places.append((metrics["position_in_queue"], metrics["position_in_provider"]))
         assert metrics["estimated_start_time"] is None or metrics["estimated_start_time"] > "2026"
+        earliest, latest = metrics["estimated_start_earliest"], metrics["estimated_start_latest"]
+        assert earliest <= metrics["estimated_start_time"]
+        assert latest is None or metrics["estimated_start_time"] <= latest
+        assert metrics["queue_reason_code"] == "session_active"
+        assert "held by a session of another instance" in metrics["queue_reason"]
+        assert session["id"] not in metrics["queue_reason"]
     assert places == [(1, 1), (2, 2)]
     assert (await user.get("/backends/spare/status")).json()["length_queue"] == 2
     queued = (await other.get(f"/jobs/{jobs[0]}")).json()

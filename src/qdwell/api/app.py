@@ -27,6 +27,7 @@ from qdwell.api.docs import docs_page
 from qdwell.api.edge import EXPERIMENTAL, HANDLERS, Edge, Hot, reply
 from qdwell.api.feed import Feed
 from qdwell.api.jobs import LIST_QUERY, Jobs
+from qdwell.api.ledger import LEDGER_QUERY, LedgerRoute
 from qdwell.api.metrics import Metrics
 from qdwell.api.older import QUANTUM, Older
 from qdwell.api.outcomes import Outcomes
@@ -108,6 +109,8 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("GET", f"{machine}/properties", backends.properties, blob,
           query=(*which, "updated_before")),
         R("GET", f"{BASE}/usage", usage.classic, m.UsageByInstance),
+        R("GET", f"{BASE}/usage/ledger", LedgerRoute(parts).read, m.UsageLedger,
+          query=LEDGER_QUERY, section=ADDED),
         R("GET", f"{BASE}/workloads", usage.workloads, m.WorkloadList, query=WORKLOAD_QUERY),
         R("POST", "/identity/token", parts.auth.exchange, m.Token, section=BESIDE),
         R("POST", "/v3/resources/search", discovery.search, m.SearchPage, m.SearchRequest,

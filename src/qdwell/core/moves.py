@@ -30,6 +30,7 @@ from qdwell.core.job import (
     JobState,
     moved,
 )
+from qdwell.core.ledger import GIVEN_UP
 from qdwell.core.state import GroupWork, Lease, Machine, State
 
 
@@ -325,6 +326,12 @@ class Turn:
         """Write a line into a story."""
         self.out.append(Note(subject, self.now, text))
 
+    def give_up(self, machine: Machine) -> None:
+        """The session that a machine drains for will not come (S19)."""
+        assert machine.reservation is not None
+        self.note(machine.reservation, GIVEN_UP)
+        machine.reservation = None
+
     def leave_window(self, group: Group, to: GroupState, cause: str, **changes: Any) -> Group:
         """The group lets go of the machine (S23, S26-S29)."""
         machine = self.state.machines[group.backend]
@@ -333,7 +340,7 @@ class Turn:
         if machine.lock == group.id:
             machine.lock = None
         if machine.reservation == group.id and to is GroupState.CLOSED:
-            machine.reservation = None
+            self.give_up(machine)
         ended = self.end_charge(group, self.now)
         return self.put_group(group, cause, to, keep_alive_until=None, **changes, **ended)
 
@@ -353,7 +360,7 @@ class Turn:
         group, work = self.state.groups[group_id], self.state.work[group_id]
         machine = self.state.machines[group.backend]
         if not work.queued_count and machine.reservation == group_id:
-            machine.reservation = None  # S19
+            self.give_up(machine)
         if group.state is GroupState.PENDING_CLOSED:
             if not work.running:
                 self.close_group(group, "its last job ended")

@@ -8,6 +8,7 @@ from qdwell.core.decisions import Execute, Prepare
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Group, GroupState
 from qdwell.core.job import Job, JobState
+from qdwell.core.ledger import RESERVED
 from qdwell.core.moves import Turn
 from qdwell.core.state import Lease, Machine, State
 
@@ -105,7 +106,7 @@ def _grant_lane(turn: Turn, machine: Machine) -> bool:
         if job is not None:
             return _start(turn, job)
     if machine.reservation is not None and _reservation_held(turn, machine.reservation):
-        machine.reservation = None
+        turn.give_up(machine)
     if machine.reservation is not None:
         job = state.oldest_queued(machine.reservation)
         return job is not None and not machine.lanes_used and _start(turn, job)
@@ -123,7 +124,7 @@ def _start_or_reserve(turn: Turn, machine: Machine, job: Job | None) -> bool:
     group = turn.state.group_of(job) if job is not None else None
     if group is not None and group.session and machine.lanes_used:
         machine.reservation = group.id  # S19: from now on the machine drains
-        turn.note(group.id, "machine reserved: waits until all lanes are empty")
+        turn.note(group.id, f"{RESERVED}: waits until all lanes are empty")
         job = None
     return job is not None and _start(turn, job)
 

@@ -130,7 +130,7 @@ def _then(state: State, job: Job, ahead: tuple[int, int]) -> str:
             others -= state.work[live.id].queued_count
     told = []
     if others > 0:
-        told.append(f"{_jobs(others)} of instances with less usage")
+        told.append(f"{_jobs(others)} of instances that have used less of their share")
     if mine > 0:
         told.append(f"{_jobs(mine)} of its own instance")
     return " and ".join(told)

@@ -16,11 +16,11 @@ from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select
 
 from qdwell.core.decisions import Held
 from qdwell.core.group import LIVE, GroupState, Mode
+from qdwell.core.ledger import RESERVED
 from qdwell.store import Store
 from qdwell.store.tables import charges, events, groups, jobs
 
 DAY_MS = 86_400_000
-RESERVED = "machine reserved"  # how the note begins that the core writes of S19
 
 
 @dataclass(frozen=True, slots=True)

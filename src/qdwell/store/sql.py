@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, or_, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select
 
 from qdwell.core.decisions import Decision
-from qdwell.core.group import GroupState
-from qdwell.core.job import SERVER_WORDS
+from qdwell.core.group import GroupState, Mode
+from qdwell.core.job import SERVER_WORDS, Job
 from qdwell.core.state import Snapshot
 from qdwell.errors import (
     JobNotFinal,
@@ -24,6 +24,7 @@ from qdwell.store import reads, upkeep
 from qdwell.store.blobs import Blobs
 from qdwell.store.commit import Writer, gather
 from qdwell.store.database import Database
+from qdwell.store.ledger import DELETED
 from qdwell.store.reads import HotReads, JobFilter
 from qdwell.store.records import (
     DeviceRun,
@@ -194,8 +195,19 @@ class SqlStore:
             query = select(*(job_blobs.c[key] for key in keys)).where(job_blobs.c.job == job_id)
             references = [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
             self._drop(connection, references)
-            connection.execute(delete(events).where(events.c.subject == job_id))
+            self._forget_story(connection, found.job)
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    def _forget_story(self, connection: Connection, job: Job) -> None:
+        """Delete a job's story, but for a session's job: the ledger is cut out of it (J30)."""
+        session = select(groups.c.id).where(
+            groups.c.id == job.group, groups.c.mode == Mode.SESSION.value
+        )
+        if job.group is None or connection.execute(session).first() is None:
+            connection.execute(delete(events).where(events.c.subject == job.id))
+            return
+        kept = {"subject": job.group, "at": job.finished_at, "what": "note"}
+        connection.execute(insert(events).values(kept | {"cause": DELETED + job.id}))
 
     def params(self, instance: str, job_id: str) -> bytes | None:
         """Read the input of a job. See `Store.params`."""

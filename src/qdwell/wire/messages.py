@@ -37,6 +37,7 @@ from qdwell.wire.replies import (
     Token,
     Usage,
     UsageByInstance,
+    UsageLedger,
     WorkloadList,
 )
 
@@ -69,6 +70,7 @@ __all__ = [
     "Token",
     "Usage",
     "UsageByInstance",
+    "UsageLedger",
     "WorkloadList",
 ]
 

@@ -291,6 +291,16 @@ class UsageByInstance(Reply):
     byInstance: list[dict[str, Any]]  # noqa: N815  the wire's word
 
 
+class UsageLedger(Reply):
+    """What was held of the machines, and for what."""
+
+    period: dict[str, str]
+    entries: list[dict[str, Any]] = Field(
+        description="intervals that do not overlap on a machine; with `by`, sums instead"
+    )
+    totals: dict[str, int] = Field(description="milliseconds of each use, and those charged")
+
+
 class InstanceList(Reply):
     """The instances that the token may use."""
 

@@ -1,8 +1,8 @@
-"""Measures how good the queue's forecasts are, and writes `reference/forecasts.md`.
+"""Measures how good the queue's forecasts are, and writes `docs/reference/forecasts.md`.
 
-`python docs/measure_forecasts.py` takes minutes, so `make docs` leaves it out; a test measures the
-first day anew each time. With `--check` nothing is written, and the exit status tells whether the
-page is what was measured.
+Not a test. `python tests/core/forecast_page.py` takes minutes, so `make docs` leaves it out; a test
+measures the first day anew each time. With `--check` nothing is written, and the exit status tells
+whether the page is what was measured.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent
-PAGE = DOCS / "reference" / "forecasts.md"
-SEEDS = range(21, 31)
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reference" / "forecasts.md"
+SEEDS = range(21, 27)
 JOBS = 60
-sys.path[:0] = [str(DOCS.parent / "tests")]
+sys.path[:0] = [str(ROOT / "tests")]
 
 from core.day import Score, judged, score
 
 _HEAD = """\
 # How good forecasts are
 
-Made by `docs/measure_forecasts.py`; do not edit.
+Made by `tests/core/forecast_page.py`; do not edit.
 
 The server says of each waiting job when it is likely to start, and in which range: it runs the
 one scheduler forward from the live state, once with expected times, and twelve times with times
