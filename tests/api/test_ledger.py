@@ -6,7 +6,11 @@ import csv
 import io
 from typing import Any
 
+import pytest
+
 from api.conftest import Site, User
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATH = "/usage/ledger"
 
