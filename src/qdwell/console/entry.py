@@ -46,7 +46,7 @@ class Entry:
 
     async def sign_out(self, request: Request, visitor: Visitor) -> Response:
         """Forget who looks."""
-        await self._site.form(request, visitor)
+        await self._site.form(request, visitor, changes=False)
         response = back_to("/sign-in")
         self._site.sign_in.clear_cookie(response)
         return response

@@ -60,7 +60,7 @@ class InstancePages:
 
     async def choose(self, request: Request, visitor: Visitor) -> Response:
         """Look at another instance of one's own."""
-        fields = await self._site.form(request, visitor)
+        fields = await self._site.form(request, visitor, changes=False)
         wanted = fields.get("instance")
         owner = visitor.caller.owner
         instance = next((it for it in owner.instances if it.crn == wanted), None)

@@ -52,6 +52,12 @@ class Visitor:
         return self.caller.instance.crn
 
     @property
+    def may_change(self) -> bool:
+        """Whether they may do more than look: by their role here, and by the token they came by."""
+        owner, instance = self.caller.owner, self.caller.instance
+        return getattr(owner, "may_change", True) and getattr(instance, "role", "") != "viewer"
+
+    @property
     def admin(self) -> bool:
         """Whether they may see and do what is the operator's."""
         return self.caller.owner.admin

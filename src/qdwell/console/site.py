@@ -22,7 +22,7 @@ from qdwell.api.feed import Feed
 from qdwell.api.parts import BackendView, Parts
 from qdwell.console import words
 from qdwell.console.signin import NotSignedIn, SignIn, Visitor
-from qdwell.errors import BadInput, QdwellError, RequestError
+from qdwell.errors import BadInput, NotAllowed, QdwellError, RequestError
 
 BODY_BYTES_MAX = 65_536
 NAVIGATION = (
@@ -127,15 +127,20 @@ class Site:
             error.status = 503
         return self.page(request, "error.html", visitor, status=error.status, error=error)
 
-    async def form(self, request: Request, visitor: Visitor) -> dict[str, str]:
-        """The fields of a form of ours.
+    async def form(
+        self, request: Request, visitor: Visitor, *, changes: bool = True
+    ) -> dict[str, str]:
+        """The fields of a form of ours. `changes`: it is for more than the reader's own view.
 
         Raises:
             FormRefused: it is not one of ours.
+            NotAllowed: it changes something, and the reader may only look.
             BadInput: it is not a form.
         """
         fields = await read_form(request)
         self.sign_in.check_form(request, visitor, fields.get("csrf", ""))
+        if changes and not visitor.may_change:
+            raise NotAllowed
         return fields
 
 
