@@ -133,6 +133,21 @@ class SimLoop(asyncio.BaseEventLoop):
             self.stop()
 
 
+class SimThread:
+    """Stands for the one thread that writes to the store: its work is the loop's."""
+
+    _max_workers = 1
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def call(self, work: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self, work, *args)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        pass
+
+
 async def pause(seconds: float) -> None:
     """Let the world's time pass; it costs none of ours."""
     loop = asyncio.get_running_loop()

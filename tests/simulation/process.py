@@ -19,12 +19,13 @@ from qdwell.api.app import build
 from qdwell.clock import SystemClock
 from qdwell.config import Config
 from qdwell.engine import Engine
+from qdwell.engine import engine as engine_module
 from qdwell.engine import loop as engine_loop
 from qdwell.engine.inbox import Item
 from qdwell.errors import StoreUnavailable
 from qdwell.store import open_store
-from simulation.books import listening
-from simulation.loop import Died, SimLoop
+from simulation.books import Life, listening
+from simulation.loop import Died, SimLoop, SimThread
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -46,6 +47,19 @@ class SimClock(SystemClock):
         return self._last
 
 
+@contextmanager
+def simulated(life: Life) -> Iterator[None]:
+    """Engines made here have audited schedulers, and no thread of their own."""
+    thread, scheduler = engine_module.OneThread, engine_loop.Scheduler
+    engine_module.OneThread = SimThread  # type: ignore[misc, assignment]
+    engine_loop.Scheduler = listening(life)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        engine_module.OneThread = thread  # type: ignore[misc]
+        engine_loop.Scheduler = scheduler  # type: ignore[misc]
+
+
 class Process:
     """A server on the world's data folder."""
 
@@ -61,7 +75,6 @@ class Process:
         self.up = asyncio.Event()
         self.store = open_store(folder)
         self._watch_store()
-        engine_loop.Scheduler = listening(world.life)  # type: ignore[misc]
         self.engine = Engine(config, self.store, self.clock, world.server)  # type: ignore[arg-type]
         self._watch_reports()
 

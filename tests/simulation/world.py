@@ -20,7 +20,7 @@ from qdwell.errors import OutcomeUnknown, StoreUnavailable
 from qdwell.store import accounts, ids, open_store
 from simulation.books import Count, Life, Order, Wish
 from simulation.loop import Time, pause
-from simulation.process import START_MS, Process
+from simulation.process import START_MS, Process, simulated
 from simulation.story import USERS, Step
 from simulation.users import BASE, User
 from simulation.workers import Device, SimServer
@@ -122,8 +122,9 @@ class World:
         chance = random.Random(7)
         bits, ids.secrets.randbits = ids.secrets.randbits, chance.getrandbits  # type: ignore
         try:
-            while not self._over:
-                self._one_process()
+            with simulated(self.life):
+                while not self._over:
+                    self._one_process()
             self._check_devices()
             self.life.check_over()
         finally:
