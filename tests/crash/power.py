@@ -43,10 +43,11 @@ class _Vfs(ctypes.Structure):
     ]
 
 
+# The name is a pointer: SQLite keeps it, so it must be handed on and not be copied.
 OPEN = ctypes.CFUNCTYPE(
     ctypes.c_int,
     ctypes.c_void_p,
-    ctypes.c_char_p,
+    ctypes.c_void_p,
     ctypes.c_void_p,
     ctypes.c_int,
     ctypes.POINTER(ctypes.c_int),
@@ -84,7 +85,7 @@ class Recorder:
 
         def opened(vfs: Any, name: Any, file: Any, flags: int, out: Any) -> int:
             code = int(open_file(vfs, name, file, flags, out))
-            path = (name or b"").decode()
+            path = ctypes.string_at(name).decode() if name else ""
             if code == 0 and path.startswith(self.folder) and not path.endswith("-shm"):
                 self._paths[file] = path
                 self._wrap(file)

@@ -142,7 +142,8 @@ class SimThread:
         self.name = name
 
     async def call(self, work: Any, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self, work, *args)  # type: ignore[arg-type]
+        threads: Any = self
+        return await asyncio.get_running_loop().run_in_executor(threads, work, *args)
 
     def close(self) -> None:
         pass
