@@ -37,6 +37,7 @@ from qdwell.store.leadership import Leadership
 PATIENCE_MS = 20_000  # for a leader; the stock client gives up later
 LOOK_AGAIN_MS = 250
 CONNECT_SECONDS = 3.0
+TRY_LATER = 1_013  # how a websocket is closed (RFC 6455 registry)
 WHOLE_BYTES_MAX = 8_388_608  # an answer up to this is read to its end before it is passed on
 FORWARDED = b"x-qdwell-forwarded"
 NOT_LEADER = b"x-qdwell-not-leader"
@@ -98,6 +99,9 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         if scope["method"] == "GET" and (app := self._leading()) is not None:
@@ -122,6 +126,13 @@ class Door:
             await self._answer(Held(scope, _prepared(scope), body, gone), send)
         finally:
             gone.cancel()
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A websocket of a client before 0.25: the leader's; a follower asks it to try later."""
+        if (app := self._leading()) is not None:
+            await app(scope, receive, send)
+        elif (await receive())["type"] == "websocket.connect":
+            await send({"type": "websocket.close", "code": TRY_LATER})
 
     def _leading(self) -> ASGIApp | None:
         return self.app if self._leadership.valid else None
