@@ -194,7 +194,9 @@ def test_sessions_are_listed_and_closed(shell: Shell) -> None:
         assert str(group) in shell.run("sessions").stdout
 
 
-def test_backends_and_usage_are_shown_and_machines_switched(shell: Shell) -> None:
+def test_backends_and_usage_are_shown_and_machines_switched(
+    shell: Shell, ran: dict[str, Any]
+) -> None:
     assert [it["name"] for it in shell.json("backends")] == ["lab", "slow"]
     done = shell.run("backend", "pause", "lab", "--reason", "helium")
     assert (done.exit_code, done.stderr) == (0, "lab is paused.\n")
@@ -203,6 +205,10 @@ def test_backends_and_usage_are_shown_and_machines_switched(shell: Shell) -> Non
     assert shell.run("backend", "resume", "lab").stderr == "lab is online.\n"
     assert "usage_consumed_seconds" in shell.json("usage")
     assert "used" in shell.run("usage").stdout
+    assert shell.run("usage", "--csv").stdout.startswith("start,end,milliseconds,use,charged")
+    assert shell.json("usage", "--by", "job")["entries"]
+    assert "job_id" in shell.run("usage", "--by", "job").stdout
+    assert shell.run("usage", "--by", "moon").exit_code == 1
 
 
 def test_events_are_followed(shell: Shell) -> None:

@@ -59,11 +59,12 @@ class Door:
         """Ask for a change."""
         return self._send(method, path, body=body)
 
-    def text(self, path: str) -> str:
+    def text(self, path: str, **query: str | None) -> str:
         """The text of an answer."""
         from qdwell.client.transport import Request
 
-        return self._transport.send(Request("GET", path)).body.decode()
+        pairs = tuple((name, value) for name, value in query.items() if value is not None)
+        return self._transport.send(Request("GET", path, query=pairs)).body.decode()
 
     def _send(
         self,

@@ -190,9 +190,26 @@ def backends(as_json: AsJson = False, account: AccountName = None) -> None:
     )  # fmt: skip
 
 
-def usage(as_json: AsJson = False, account: AccountName = None) -> None:
+def usage(
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="Sums of the ledger by job, session, user, or instance."),
+    ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the ledger as CSV: each interval, or the sums.")
+    ] = False,
+    as_json: AsJson = False,
+    account: AccountName = None,
+) -> None:
     """Show what the instance used in the present window, and what it has left."""
-    it = Door(account).get("/instances/usage")
+    door = Door(account)
+    if as_csv:
+        typer.echo(door.text("/usage/ledger", format="csv", by=by), nl=False)
+        return
+    if by is not None:
+        _print_ledger(door.get("/usage/ledger", by=by), as_json)
+        return
+    it = door.get("/instances/usage")
     if as_json:
         print_json(it)
         return
@@ -209,3 +226,16 @@ def usage(as_json: AsJson = False, account: AccountName = None) -> None:
             ("left", None if bound is None else f"{seconds(max(0, bound - used))} s"),
         ]
     )
+
+
+def _print_ledger(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    entries = found["entries"]
+    heads = list(entries[0]) if entries else []
+    rows = [[it[head] if it[head] is not None else "-" for head in heads] for it in entries]
+    shown = [
+        f"{head}>" if entries and isinstance(entries[0][head], int) else head for head in heads
+    ]
+    print_table(shown, rows, "Nothing was held in this window.")

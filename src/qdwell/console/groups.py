@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
@@ -14,9 +15,18 @@ from qdwell.console.signin import Visitor
 from qdwell.console.site import Site, back_to
 from qdwell.core.group import Group, GroupState
 from qdwell.core.job import Job, JobState
+from qdwell.core.ledger import Entry, Use
 from qdwell.errors import UnknownSession
 from qdwell.store import GroupRow, JobRow, browse
+from qdwell.store.ledger import ledger
 
+_USES = (  # what, in which colour (its own if empty), and in which words
+    (Use.QPU, "", "on the QPU"),
+    (Use.CLASSICAL, "prepare", "classical"),
+    (Use.IDLE, "wait", "interactive idle"),
+    (Use.DRAIN, "queued", "the machine drained for it (not charged)"),
+    (Use.DOWNTIME, "barrier", "the service was down (not charged)"),
+)
 PAGE = 50
 JOBS_SHOWN = 200
 _OPEN: list[GroupState] = [state for state in GroupState if state is not GroupState.CLOSED]
@@ -63,12 +73,14 @@ class GroupPages:
         group_id = request.path_params["group_id"]
         row = await self._row(visitor, group_id)
         store = self._site.parts.store
-        rows, history, cache = await asyncio.gather(
+        now = self._site.parts.clock.now()
+        since, until = row.group.created, row.group.closed_at or now
+        rows, history, cache, entries = await asyncio.gather(
             asyncio.to_thread(browse.in_order, store, visitor.crn, group_id, limit=JOBS_SHOWN),
             asyncio.to_thread(store.story, group_id),
             asyncio.to_thread(store.cache_counts, group_id),
+            asyncio.to_thread(ledger, store, visitor.crn, since, until),
         )
-        now = self._site.parts.clock.now()
         queued = first_queued(rows)
         return self._site.page(
             request,
@@ -81,7 +93,7 @@ class GroupPages:
             history=history,
             timers=timers(row.group),
             waits=queued and waits(self._site.parts.engine.forecast(queued.id), queued),
-            usage=usage_split(row.group, rows, now),
+            usage=usage_split(row.group, (it.entry for it in entries), now),
             cache=cache,
         )
 
@@ -135,37 +147,20 @@ def timers(group: Group) -> list[tuple[str, int, str]]:
     return found
 
 
-def usage_split(group: Group, rows: list[JobRow], now: int) -> dict[str, Any]:
-    """What the charged time was: on the QPU, in classical work, and idle; and a bar of it."""
-    total = group.usage_at(now) or 0
-    qpu = sum(row.job.quantum_ms for row in rows)
-    busy = _covered(rows, now)
-    classical = max(0, min(busy, total) - qpu) if group.session else 0
-    idle = max(0, total - qpu - classical) if group.session else 0
-    parts = [("session" if group.session else "batch", "on the QPU", qpu)]
-    if group.session:
-        parts += [("prepare", "classical", classical), ("wait", "idle", idle)]
+def usage_split(group: Group, entries: Iterable[Entry], now: int) -> dict[str, Any]:
+    """What its time was used for, from the ledger, and a bar of it; the charged parts add up."""
+    sums: dict[Use, int] = dict.fromkeys(Use, 0)
+    for entry in entries:
+        if entry.group == group.id:
+            sums[entry.use] += entry.ms
+    whose = "session" if group.session else "batch"
+    parts = [(kind or whose, word, sums[use]) for use, kind, word in _USES if sums[use]]
     whole = sum(ms for _, _, ms in parts)
     x, boxes = 0.0, []
     for kind, word, ms in parts:
-        width = 1000 * ms / whole if whole else 0
-        if width:
-            boxes.append(svg.rect(x, 0, width, 22, f"run {kind}", f"{word}: {ms} ms"))
+        width = 1000 * ms / whole
+        boxes.append(svg.rect(x, 0, width, 22, f"run {kind}", f"{word}: {ms} ms"))
         x += width
     title = ", ".join(f"{word} {ms} ms" for _, word, ms in parts)
     bar = svg.picture(1000, 22, "Usage: " + title, *boxes, class_="phases") if whole else None
-    return {"total": total, "parts": parts, "bar": bar}
-
-
-def _covered(rows: list[JobRow], now: int) -> int:
-    """For how long at least one of the jobs was running."""
-    spans = sorted(
-        (row.job.running_at, row.job.finished_at or now)
-        for row in rows
-        if row.job.running_at is not None
-    )
-    total, reached = 0, 0
-    for start, end in spans:
-        total += max(0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
+    return {"total": group.usage_at(now) or 0, "parts": parts, "bar": bar}

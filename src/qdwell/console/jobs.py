@@ -203,8 +203,8 @@ def waits(forecast: Forecast | None, job: Job) -> dict[str, Any] | None:
         "reason": forecast.reason,
         "position": forecast.position,
         "start_at": forecast.start_at,
-        "earliest_at": getattr(forecast, "earliest_at", None),
-        "latest_at": getattr(forecast, "latest_at", None),
+        "earliest_at": forecast.earliest_at,
+        "latest_at": forecast.latest_at,
     }
 
 
