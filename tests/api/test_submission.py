@@ -62,8 +62,8 @@ async def test_half_of_a_character_pair_is_refused_before_a_database_meets_it(us
 
 async def test_an_option_that_is_not_there_yet_is_refused_by_its_name(user: User) -> None:
     """Nothing is accepted and then ignored."""
-    params = bell() | {"options": {"twirling": {"enable_gates": True}}}
-    assert "twirling" in (await refused(user, params=params))["message"]
+    params = bell() | {"options": {"execution": {"meas_type": "kerneled"}}}
+    assert "meas_type" in (await refused(user, params=params))["message"]
 
 
 async def test_tags_are_counted_in_characters_and_each_once(user: User) -> None:

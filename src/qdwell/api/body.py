@@ -131,7 +131,8 @@ def check(model: type[M], value: Any) -> M:
         raise BadInput("The body must be a JSON object.")
     if model.model_config.get("extra") == "forbid":
         # The library would list every unknown field, which takes long if there are very many.
-        unknown = next((name for name in value if name not in model.model_fields), None)
+        known = _names(model)
+        unknown = next((name for name in value if name not in known), None)
         if unknown is not None:
             raise _unknown(model, unknown)
     try:
@@ -141,8 +142,13 @@ def check(model: type[M], value: Any) -> M:
         raise _as_bad_input(first) from None
 
 
+def _names(model: type[BaseModel]) -> set[str]:
+    """The fields of a message as they are called on the wire."""
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
 def _unknown(model: type[BaseModel], field: str) -> BadInput:
-    known = ", ".join(sorted(model.model_fields))
+    known = ", ".join(sorted(_names(model)))
     shown = field[:100]
     return BadInput(f"Unknown field {shown!r}.", field=shown, solution=f"Fields here: {known}.")
 
