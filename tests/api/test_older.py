@@ -81,6 +81,7 @@ async def test_the_channel_ibm_quantum_signs_in(site: Site, old: httpx.AsyncClie
     made = site.credentials()
     assert "api-auth" in (await old.get("/quantum/version")).json()
     answer = await old.post("/quantum/users/loginWithToken", json={"apiToken": made.token})
+    assert answer.status_code == 200, answer.text
     user = User(old, made, {"X-Access-Token": answer.json()["id"]})
     me = (await user.get("//quantum/users/me")).json()["urls"]
     assert me["services"]["runtime"] == "http://qdwell/api/v1"

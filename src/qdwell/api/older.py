@@ -70,7 +70,7 @@ class Older:
     async def login(self, request: Request) -> Response:
         """Give an access token for an API token."""
         asked = await read_message(request, LoginRequest, _BODY_BYTES_MAX, 8)
-        access, owner = await self._parts.auth.access(asked.token)
+        access, owner = await self._parts.auth.access(asked.apiToken)
         if len(owner.instances) != 1:
             raise BadInput(
                 f"The channel ibm_quantum serves accounts with one instance; this one has "

@@ -145,7 +145,7 @@ class SessionChange(Request):
 class LoginRequest(Request):
     """Body of the sign-in of the channel ibm_quantum (wire-protocol 14.3)."""
 
-    token: str = Field(alias="apiToken", max_length=1_000, description="An API token.")
+    apiToken: str = Field(max_length=1_000, description="An API token.")  # noqa: N815  its own word
 
 
 class KeepAliveRequest(Request):
