@@ -18,7 +18,7 @@ def test_the_first_start_makes_one_account_and_only_once(store: Store) -> None:
     made = accounts.first_start(store, NOW)
     assert made is not None
     assert accounts.first_start(store, NOW) is None
-    owner = accounts.token_owner(store, made.token)
+    owner = accounts.token_owner(store, made.token, NOW)
     assert owner is not None
     assert (owner.user_id, owner.account_id, owner.admin) == (made.user_id, made.account_id, True)
     assert [(it.crn, it.plan) for it in owner.instances] == [(made.instance_crn, "default")]
@@ -37,7 +37,7 @@ def test_a_second_account_is_no_administrator_and_sees_its_own_instance(store: S
     """I1: users act in their own instances."""
     first = accounts.create_account(store, "one", "default", NOW)
     second = accounts.create_account(store, "two", "open", NOW + 1)
-    owner = accounts.user_owner(store, second.user_id)
+    owner = accounts.token_owner(store, second.token, NOW)
     assert owner is not None
     assert (owner.admin, owner.account_name) == (False, "two")
     assert [it.crn for it in owner.instances] == [second.instance_crn]
@@ -51,7 +51,9 @@ def test_more_tokens_leave_the_older_ones_good(store: Store) -> None:
     first = accounts.create_account(store, "lab", "default", NOW)
     second = accounts.create_token(store, "lab", NOW + 1)
     assert first.token != second.token
-    assert accounts.token_owner(store, first.token) == accounts.token_owner(store, second.token)
+    assert accounts.token_owner(store, first.token, NOW) == accounts.token_owner(
+        store, second.token, NOW
+    )
     assert second.instance_crn == first.instance_crn
 
 
@@ -59,8 +61,8 @@ def test_more_tokens_leave_the_older_ones_good(store: Store) -> None:
 def test_a_wrong_token_is_nobodys(store: Store, token: str) -> None:
     """E1."""
     accounts.create_account(store, "lab", "default", NOW)
-    assert accounts.token_owner(store, token) is None
-    assert accounts.user_owner(store, token) is None
+    assert accounts.token_owner(store, token, NOW) is None
+    assert accounts.user_owner(store, token, token, NOW) is None
 
 
 def test_a_token_is_in_no_file_and_in_no_repr(store: Store, folder: Path) -> None:

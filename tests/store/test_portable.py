@@ -88,7 +88,7 @@ def test_a_backup_restores_into_either_database(
         assert again.read_result(world.a, "job2") == LARGE + b"result"
         assert again.params(world.a, "job1") == b"small"
         assert len(again.story("job2")) == 7
-        assert accounts.token_owner(again, world.alice.token) is not None
+        assert accounts.token_owner(again, world.alice.token, NOW) is not None
         assert accounts.signing_key(again) == key
         assert faults(again) == []
         accounts.create_account(again, "carol", "default", NOW)

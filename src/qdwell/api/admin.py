@@ -10,7 +10,7 @@ from qdwell.api.body import read_message
 from qdwell.api.edge import reply
 from qdwell.api.parts import Parts
 from qdwell.core.events import BackendMode
-from qdwell.errors import NotAllowed, UnknownBackend
+from qdwell.errors import UnknownBackend
 from qdwell.wire.messages import BackendModeRequest
 
 BODY_BYTES_MAX = 4_096
@@ -25,9 +25,7 @@ class Admin:
     async def set_mode(self, request: Request, name: str) -> Response:
         """Bring a backend online, pause it, or take it offline (I10, I11)."""
         parts = self._parts
-        owner = await parts.auth.owner(request)
-        if not owner.admin:
-            raise NotAllowed()
+        await parts.auth.operator(request)
         asked = await read_message(request, BackendModeRequest, BODY_BYTES_MAX, 4)
         view = parts.engine.backend(name)
         if view is None:

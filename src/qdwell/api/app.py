@@ -32,6 +32,7 @@ from qdwell.api.metrics import Metrics
 from qdwell.api.older import QUANTUM, Older
 from qdwell.api.outcomes import Outcomes
 from qdwell.api.parts import Parts
+from qdwell.api.people import PeopleRoutes
 from qdwell.api.push import Push
 from qdwell.api.queue import QueueRoutes
 from qdwell.api.sessions import SESSION_QUERY, Sessions
@@ -125,7 +126,33 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
           m.BackendModeRequest, section=ADDED),
     ]
     # fmt: on
+    table += people_routes(parts)
     return table + (older_routes(parts) if parts.config.server.old_clients else [])
+
+
+def people_routes(parts: Parts) -> list[Route]:
+    """Who may use the server, for operators."""
+    people, blob, R = PeopleRoutes(parts), "application/json", Route  # noqa: N806  as above
+    instances, users, tokens = (f"{BASE}/admin/{it}" for it in ("instances", "users", "tokens"))
+    one, member = f"{instances}/{{name}}", f"{instances}/{{name}}/members/{{user}}"
+    # fmt: off
+    return [
+        R("GET", f"{BASE}/admin/accounts", people.accounts, blob, section=ADDED),
+        R("GET", f"{BASE}/admin/audit", people.audit, blob, query=("limit",), section=ADDED),
+        R("GET", instances, people.instances, blob, section=ADDED),
+        R("POST", instances, people.create_instance, blob, m.NewInstanceRequest, section=ADDED),
+        R("PATCH", one, people.change_instance, takes=m.InstanceChange, section=ADDED),
+        R("GET", f"{one}/members", people.members, blob, section=ADDED),
+        R("PUT", member, people.put_member, takes=m.MemberRequest, section=ADDED),
+        R("DELETE", member, people.delete_member, section=ADDED),
+        R("GET", users, people.users, blob, section=ADDED),
+        R("POST", users, people.create_user, blob, m.NewUserRequest, section=ADDED),
+        R("PATCH", f"{users}/{{name}}", people.change_user, takes=m.UserChange, section=ADDED),
+        R("GET", tokens, people.tokens, blob, query=("user",), section=ADDED),
+        R("POST", tokens, people.create_token, blob, m.NewTokenRequest, section=ADDED),
+        R("DELETE", f"{tokens}/{{token_id}}", people.revoke_token, section=ADDED),
+    ]
+    # fmt: on
 
 
 def older_routes(parts: Parts) -> list[Route]:

@@ -2,17 +2,22 @@
 
 The stock client posts its API token to `/identity/token` and sends the access token that it gets as
 `Authorization: Bearer`. The access token is a JWT with integer `iat` and `exp`, signed with a key
-that only our store has, and it speaks for one user. `Service-CRN` names the instance that a request
+that only our store has, and which changes twice a day; it speaks for one user, by the API token
+that it was given for, and ends with that. `Service-CRN` names the instance that a request
 acts in: by CRN, or by the instance's name, as clients without discovery send it. It must belong to
 the user; one that does not is answered alike whether it exists or not.
 
 The client never checks the signature; we do, on each request. A token that was found good is
-remembered until it expires, so that a hot request pays a dictionary look-up.
+remembered for `FRESH_MS`, so that a hot request pays a dictionary look-up; so long, at most, what
+another process has changed of users, roles, and tokens has no effect here.
+
+Viewers, and tokens of scope `read`, may ask for everything in their instances and change nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +38,9 @@ BODY_BYTES_MAX = 16_384  # a form with a key
 GRANT = "urn:ibm:params:oauth:grant-type:apikey"
 ALGORITHM = "HS256"
 ISSUER = "qdwell"
+KEY_SECONDS = 43_200  # how long a key signs; it is good as long again
+FRESH_MS = 2_000
+READING = ("GET", "HEAD")
 REMEMBERED = 10_000  # access tokens found good
 FIRST_VERSION = "2024-01-01"  # the first IBM-API-Version
 
@@ -55,7 +63,7 @@ class Auth:
         self._clock = clock
         self._old_clients = old_clients
         self._key = accounts.signing_key(store)
-        self._good: OrderedDict[str, tuple[accounts.Owner, int]] = OrderedDict()
+        self._good: OrderedDict[str, tuple[accounts.Owner, int, int]] = OrderedDict()
 
     # ---- the exchange ---------------------------------------------------------------------------
 
@@ -71,14 +79,16 @@ class Auth:
         token = form.get("apikey", [""])[0]
         if not token:
             raise BadInput("Field 'apikey' is missing.", field="apikey")
-        access, _ = await self.access(token)
+        access, owner = await self.access(token)
+        now = self._clock.now() // 1000
+        expires = _end(owner, now)
         return reply(
             {
                 "access_token": access,
                 "refresh_token": "not_supported",
                 "token_type": "Bearer",
-                "expires_in": TOKEN_SECONDS,
-                "expiration": self._clock.now() // 1000 + TOKEN_SECONDS,
+                "expires_in": expires - now,
+                "expiration": expires,
                 "scope": "ibm openid",
             }
         )
@@ -91,17 +101,20 @@ class Auth:
         """
         owner = await self._api_token(token)
         issued = self._clock.now() // 1000
-        expires = issued + TOKEN_SECONDS
+        expires = _end(owner, issued)
+        claims = {"iss": ISSUER, "sub": owner.user_id, "tok": owner.token}
+        turn = issued // KEY_SECONDS
         access = jwt.encode(
-            {"iss": ISSUER, "sub": owner.user_id, "iat": issued, "exp": expires},
-            self._key,
+            claims | {"iat": issued, "exp": expires},
+            self._signing_key(turn),
             algorithm=ALGORITHM,
+            headers={"kid": str(turn)},
         )
         self._remember(access, owner, expires * 1000)
         return access, owner
 
     async def _api_token(self, token: str) -> accounts.Owner:
-        owner = await asyncio.to_thread(accounts.token_owner, self._store, token)
+        owner = await asyncio.to_thread(accounts.token_owner, self._store, token, self._clock.now())
         if owner is None:
             raise NotAuthenticated("Unknown API token.")
         return owner
@@ -125,15 +138,33 @@ class Auth:
             )
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated("No access token.")
+        now = self._clock.now()
         known = self._good.get(token)
-        if known is not None and known[1] > self._clock.now():
+        if known is not None and known[1] > now and now - known[2] < FRESH_MS:
             return known[0]
-        user_id, expires_at = self._verify(token)
-        owner = await asyncio.to_thread(accounts.user_owner, self._store, user_id)
+        user_id, token_id, expires_at = self._verify(token)
+        owner = await asyncio.to_thread(accounts.user_owner, self._store, user_id, token_id, now)
         if owner is None:
-            raise NotAuthenticated("The user of this access token is no more.")
+            self._good.pop(token, None)
+            raise NotAuthenticated("The API token behind this access token, or its user, is gone.")
         self._remember(token, owner, expires_at)
         return owner
+
+    async def operator(self, request: Request) -> accounts.Owner:
+        """Return the operator who asks.
+
+        Raises:
+            NotAuthenticated: see `owner`.
+            NotAllowed: they are none, or their token is for reading.
+        """
+        owner = await self.owner(request)
+        if not owner.admin or not (owner.may_change or request.method in READING):
+            raise NotAllowed()
+        return owner
+
+    def forget(self) -> None:
+        """Users, roles, or tokens have changed: believe nothing that was read before."""
+        self._good.clear()
 
     def _carried(self, request: Request) -> tuple[str, str]:
         """Scheme and token of a request."""
@@ -166,10 +197,15 @@ class Auth:
                     solution="Send the header Service-CRN with an instance of yours.",
                 )
             raise NotAllowed()
+        if request.method not in READING and not (owner.may_change and instance.role != "viewer"):
+            raise NotAllowed("This token, or your role in this instance, is for reading only.")
         return Caller(owner.user_id, owner.account_id, instance, owner)
 
     async def _read_again(self, request: Request, owner: accounts.Owner) -> accounts.Owner:
-        fresh = await asyncio.to_thread(accounts.user_owner, self._store, owner.user_id)
+        now = self._clock.now()
+        fresh = await asyncio.to_thread(
+            accounts.user_owner, self._store, owner.user_id, owner.token, now
+        )
         if fresh is None:
             raise NotAuthenticated("The user of this access token is no more.")
         _, token = self._carried(request)
@@ -178,17 +214,25 @@ class Auth:
             self._remember(token, fresh, known[1])
         return fresh
 
-    def _verify(self, token: str) -> tuple[str, int]:
-        """Return the user and the end of an access token whose signature is ours."""
+    def _signing_key(self, turn: int) -> bytes:
+        return hmac.digest(self._key, b"access %d" % turn, "sha256")
+
+    def _verify(self, token: str) -> tuple[str, str, int]:
+        """Return the user, the API token's id, and the end of an access token that we signed."""
+        now = self._clock.now()
+        turn = now // 1000 // KEY_SECONDS
         try:
+            signed_in = jwt.get_unverified_header(token).get("kid")
+            if signed_in not in (str(turn), str(turn - 1)):
+                raise jwt.InvalidKeyError
             claims = jwt.decode(
                 token,
-                self._key,
+                self._signing_key(int(signed_in)),
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
                 # Times are checked against our own clock, below.
                 options={
-                    "require": ["exp", "iat", "sub"],
+                    "require": ["exp", "iat", "sub", "tok"],
                     "verify_exp": False,
                     "verify_iat": False,
                 },
@@ -196,15 +240,21 @@ class Auth:
         except jwt.PyJWTError:
             raise NotAuthenticated("The access token is not one of this server's.") from None
         expires_at = int(claims["exp"]) * 1000
-        if expires_at <= self._clock.now():
+        if expires_at <= now:
             raise NotAuthenticated("The access token has expired.")
-        return str(claims["sub"]), expires_at
+        return str(claims["sub"]), str(claims["tok"]), expires_at
 
     def _remember(self, token: str, owner: accounts.Owner, expires_at: int) -> None:
-        self._good[token] = (owner, expires_at)
+        self._good[token] = (owner, expires_at, self._clock.now())
         self._good.move_to_end(token)
         if len(self._good) > REMEMBERED:
             self._good.popitem(last=False)
+
+
+def _end(owner: accounts.Owner, now: int) -> int:
+    """When an access token ends, in seconds: never after the API token that it is given for."""
+    end = now + TOKEN_SECONDS
+    return end if owner.expires_at is None else min(end, owner.expires_at // 1000)
 
 
 def _choose(owner: accounts.Owner, named: str) -> accounts.Instance | None:

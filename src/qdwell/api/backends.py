@@ -32,14 +32,14 @@ class Backends:
 
     async def list(self, request: Request) -> Response:
         """List the backends: as objects, or as names for older clients."""
-        await self._parts.caller(request)
+        caller = await self._parts.caller(request)
         query = Query(request, ("include_mocks", "provider", "instance"))
         mocks = query.flag("include_mocks") is True
         entries = [
             device_entry(view, name)
             for view in self._parts.engine.backends()
             for name in (view.name, *view.aliases)
-            if mocks or not view.mock
+            if (mocks or not view.mock) and self._parts.may_use(caller, view)
         ]
         if (api_version(request.headers) or "") >= OBJECTS_FROM:
             return reply({"devices": entries})
@@ -67,9 +67,9 @@ class Backends:
         return reply(status_document(view))
 
     async def _view(self, request: Request, name: str, query: tuple[str, ...]) -> BackendView:
-        await self._parts.caller(request)
+        caller = await self._parts.caller(request)
         Query(request, query)
-        view = self._parts.engine.backend(name)
+        view = self._parts.backend(caller, name)
         if view is None:
             raise UnknownBackend(name, on_resource=True)
         refuse_calibration(request.query_params.get("calibration_id"))

@@ -51,8 +51,8 @@ class Older:
 
     async def defaults(self, request: Request, name: str) -> Response:
         """Pulse defaults of a backend: none here, and `{}` is how a client is told so."""
-        await self._parts.caller(request)
-        if self._parts.engine.backend(name) is None:
+        caller = await self._parts.caller(request)
+        if self._parts.backend(caller, name) is None:
             raise UnknownBackend(name, on_resource=True)
         return JsonBytes(b"{}")
 

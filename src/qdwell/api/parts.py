@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import Request
 
@@ -13,6 +13,7 @@ from qdwell.config import Config, Plan
 from qdwell.engine.engine import Engine
 from qdwell.engine.requests import BackendView, MachineNow
 from qdwell.store import Store
+from qdwell.store.accounts import Instance
 
 __all__ = ["BackendView", "MachineNow", "Parts"]
 
@@ -27,25 +28,44 @@ class Parts:
     clock: Clock
     auth: Auth
     closing: asyncio.Event = field(default_factory=asyncio.Event)  #: set when the server stops
-    _announced: set[str] = field(default_factory=set)  #: instances that the engine knows of
+    _announced: dict[str, Instance] = field(default_factory=dict)  #: as the engine knows them
 
     async def caller(self, request: Request) -> Caller:
         """Return who asks, or raise the 401, 403, or 400."""
         caller = await self.auth.caller(request)
-        if caller.instance.crn not in self._announced:
-            # An account command in another process may have made it since the engine started.
+        known = replace(caller.instance, role="")
+        if self._announced.get(known.crn) != known:
+            # A command in another process may have made or changed it since the engine started.
             await self.engine.instances_changed()
-            self._announced.add(caller.instance.crn)
+            self._announced[known.crn] = known
         return caller
 
     def plan(self, caller: Caller) -> Plan:
         """The plan of the caller's instance; one that the config no longer has is `default`."""
-        return self.config.plans.get(caller.instance.plan) or self.config.plans["default"]
+        plan = self.config.plans.get(caller.instance.plan) or self.config.plans["default"]
+        return caller.instance.terms(plan)
 
-    def least_busy(self) -> BackendView | None:
+    def backend(self, caller: Caller, name: str) -> BackendView | None:
+        """A backend that the caller's instance may use; others are not there for it."""
+        view = self.engine.backend(name)
+        return view if view is not None and self.may_use(caller, view) else None
+
+    def may_use(self, caller: Caller, view: BackendView) -> bool:
+        """Whether the caller's instance may use a backend, or the twin of one that it may use."""
+        named = caller.instance.backends
+        if named is None or view.name in named:
+            return True
+        machines = [self.engine.backend(name) for name in named]
+        return view.mock and any(it is not None and it.twin == view.name for it in machines)
+
+    def least_busy(self, caller: Caller) -> BackendView | None:
         """The backend with the shortest queue: online machines first, then paused ones, and a
         simulator only if there is no machine (J11). Ties by the order of the config."""
-        views = [it for it in self.engine.backends() if it.mode.value != "offline" and not it.mock]
+        views = [
+            it
+            for it in self.engine.backends()
+            if it.mode.value != "offline" and not it.mock and self.may_use(caller, it)
+        ]
         return min(
             views,
             key=lambda it: (it.simulator, it.mode.value != "online", it.queue_length),

@@ -14,7 +14,7 @@ from qdwell.api.edge import reply
 from qdwell.api.parts import Parts
 from qdwell.clock import iso
 from qdwell.core.job import SERVER_WORDS, Job, JobState
-from qdwell.errors import NotAllowed, UnknownBackend
+from qdwell.errors import UnknownBackend
 from qdwell.store import accounts
 
 JOBS_MAX = 1_000
@@ -30,9 +30,7 @@ class QueueRoutes:
     async def queue(self, request: Request) -> Response:
         """List the jobs of all instances that run or wait, running ones first, then by turn."""
         parts = self._parts
-        owner = await parts.auth.owner(request)
-        if not owner.admin:
-            raise NotAllowed()
+        await parts.auth.operator(request)
         name = Query(request, ("backend",)).text("backend")
         view = parts.engine.backend(name) if name else None
         if name and view is None:

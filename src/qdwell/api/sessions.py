@@ -54,7 +54,7 @@ class Sessions:
         if asked.instance and asked.instance not in names:
             raise NotAllowed()
         plan = parts.plan(caller)
-        backend = self._backend(asked)
+        backend = self._backend(caller, asked)
         mode = Mode(asked.mode)
         if mode_word(mode) not in plan.modes:
             raise SessionNotInPlan(caller.instance.plan, mode_word(mode))
@@ -166,12 +166,12 @@ class Sessions:
         hits, misses = await asyncio.to_thread(self._parts.store.cache_counts, group.id)
         return self._document(group) | {"cache": {"hits": hits, "misses": misses}}  # S37
 
-    def _backend(self, asked: SessionRequest) -> BackendView:
+    def _backend(self, caller: Caller, asked: SessionRequest) -> BackendView:
         """The backend that was named, or the least busy (S3)."""
         if asked.backend is None:
-            view = self._parts.least_busy()
+            view = self._parts.least_busy(caller)
         else:
-            view = self._parts.engine.backend(asked.backend)
+            view = self._parts.backend(caller, asked.backend)
         if view is None:
             raise UnknownBackend(asked.backend or "any")
         if view.mode.value == "offline":

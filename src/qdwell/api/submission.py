@@ -75,11 +75,11 @@ class Submission:
         body = await read_body(request, parts.config.server.body_bytes_max)
         asked, params = await in_proportion(len(body), self._read, body, crn)
         tags = check_tags(asked.tags or [], plan)
-        named = self._named(asked.backend)
+        named = self._named(caller, asked.backend)
         if asked.session_id is None and "job" not in plan.modes:
             raise SessionNotInPlan(caller.instance.plan, "job")
         group = await self._group(caller, asked.session_id)
-        backend = self._backend(named, group)
+        backend = self._backend(caller, named, group)
         if backend.mock:  # a dry run is not part of the session
             group = None
         headers = request.headers
@@ -144,11 +144,11 @@ class Submission:
         self._parts.engine.check_submission(message.program_id, message.params)
         return message, dump_json(message.params, body)
 
-    def _named(self, name: str | None) -> BackendView | None:
+    def _named(self, caller: Caller, name: str | None) -> BackendView | None:
         """The backend that was named, if one was."""
         if name is None:
             return None
-        view = self._parts.engine.backend(name)
+        view = self._parts.backend(caller, name)
         if view is None:
             raise UnknownBackend(name)
         if view.mode.value == "offline":
@@ -170,15 +170,17 @@ class Submission:
             raise SessionClosed(session_id)
         raise UnknownSession(session_id)
 
-    def _backend(self, named: BackendView | None, group: Group | None) -> BackendView:
+    def _backend(
+        self, caller: Caller, named: BackendView | None, group: Group | None
+    ) -> BackendView:
         """The backend to run on: the session's, the one that was named, or the least busy."""
         if group is None:
-            view = named or self._parts.least_busy()
+            view = named or self._parts.least_busy(caller)
             if view is None:
                 raise BackendOffline("any")
             return view
         if named is None:
-            view = self._named(group.backend)
+            view = self._named(caller, group.backend)
             assert view is not None  # it was named
             return view
         if named.mock and self._twin_of(group.backend) == named.name:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from qdwell import __version__
-from qdwell.cli import admin, job, operate, run, upkeep, user
+from qdwell.cli import admin, job, operate, people, run, upkeep, user
 from qdwell.cli.asking import AccountName
 from qdwell.cli.credentials import (
     CREDENTIALS_FILE,
@@ -44,6 +44,9 @@ app.add_typer(admin.accounts, name="account")
 app.add_typer(admin.tokens, name="token")
 for command in (user.login, user.jobs, user.sessions, user.backends, user.usage):
     app.command()(command)
+app.add_typer(people.instance, name="instance")
+app.add_typer(people.user, name="user")
+app.command()(people.audit)
 app.add_typer(job.job, name="job")
 app.add_typer(user.session, name="session")
 app.add_typer(operate.backend, name="backend")

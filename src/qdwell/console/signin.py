@@ -53,9 +53,8 @@ class Visitor:
 
     @property
     def may_change(self) -> bool:
-        """Whether they may do more than look: by their role here, and by the token they came by."""
-        owner, instance = self.caller.owner, self.caller.instance
-        return getattr(owner, "may_change", True) and getattr(instance, "role", "") != "viewer"
+        """Whether they may do more than look."""
+        return self.caller.owner.may_change and self.caller.instance.role != "viewer"
 
     @property
     def admin(self) -> bool:
@@ -76,12 +75,13 @@ class SignIn:
 
     def by_token(self, token: str) -> accounts.Owner | None:
         """The owner of an API token, or None."""
-        return accounts.token_owner(self._store, token.strip())
+        return accounts.token_owner(self._store, token.strip(), self._clock.now())
 
     def set_cookie(self, response: Response, owner: accounts.Owner, crn: str) -> None:
         """Let the browser of this answer in."""
         now = self._clock.now() // 1000
         claims = {"iss": _ISSUER, "sub": owner.user_id, "crn": crn, "exp": now + HOURS * 3600}
+        claims["tok"] = owner.token
         response.set_cookie(
             COOKIE,
             jwt.encode(claims, self._key, algorithm=_ALGORITHM),
@@ -109,13 +109,15 @@ class SignIn:
                 self._key,
                 algorithms=[_ALGORITHM],
                 issuer=_ISSUER,
-                options={"require": ["exp", "sub", "crn"], "verify_exp": False},
+                options={"require": ["exp", "sub", "crn", "tok"], "verify_exp": False},
             )
         except jwt.PyJWTError:
             raise NotSignedIn from None
         if int(claims["exp"]) * 1000 <= self._clock.now():
             raise NotSignedIn
-        owner = accounts.user_owner(self._store, str(claims["sub"]))
+        owner = accounts.user_owner(
+            self._store, str(claims["sub"]), str(claims["tok"]), self._clock.now()
+        )
         if owner is None:
             raise NotSignedIn
         instance = next((it for it in owner.instances if it.crn == claims["crn"]), None)

@@ -26,7 +26,9 @@ class InstanceBook:
         known = accounts.apply_plans(self._store, self._config.plans)
         self._plans = {it.crn: it.plan for it in known}
         self._events = {
-            it.crn: _event(it.crn, it.account_id, self._config.plans[it.plan], self._config)
+            it.crn: _event(
+                it.crn, it.account_id, it.terms(self._config.plans[it.plan]), self._config
+            )
             for it in known
         }
 

@@ -9,7 +9,10 @@
     ├── AccountError              an account command that cannot be done
     │   ├── AccountExists
     │   ├── UnknownAccount
-    │   └── UnknownPlan
+    │   ├── UnknownPlan
+    │   ├── NotInBook
+    │   ├── InBook
+    │   └── BadName
     ├── StoreError
     │   ├── StaleWrite            the row moved on before the write
     │   ├── StoreTooNew           written by a newer release
@@ -88,9 +91,12 @@ from qdwell.errors.answers import (
 from qdwell.errors.inside import (
     AccountError,
     AccountExists,
+    BadName,
     BrokenInvariant,
     ConfigError,
     IllegalMove,
+    InBook,
+    NotInBook,
     NotLeader,
     OutcomeUnknown,
     ProgramError,
@@ -109,10 +115,12 @@ __all__ = [
     "AccountExists",
     "BackendOffline",
     "BadInput",
+    "BadName",
     "BodyTooLarge",
     "BrokenInvariant",
     "ConfigError",
     "IllegalMove",
+    "InBook",
     "Internal",
     "JobIsFinal",
     "JobNotFinal",
@@ -122,6 +130,7 @@ __all__ = [
     "NoGroupOnSimulator",
     "NotAllowed",
     "NotAuthenticated",
+    "NotInBook",
     "NotLeader",
     "OutcomeUnknown",
     "PendingLimit",

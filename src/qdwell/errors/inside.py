@@ -81,6 +81,28 @@ class UnknownPlan(AccountError):
         super().__init__(f"there is no plan {name!r}; the config has: {', '.join(known)}")
 
 
+class NotInBook(AccountError):
+    """What an operator named is not there: list what there is."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is no {kind} {name!r}")
+
+
+class InBook(AccountError):
+    """What an operator wants to make is there already: choose another name."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is {kind} {name!r} already; choose another name")
+
+
+class BadName(AccountError):
+    """A name, role, or scope cannot be one: says which can."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...] = ()) -> None:
+        can = " or ".join(known) or "letters, digits, and _ . @ -, at most 64, a letter first"
+        super().__init__(f"{kind} {name[:100]!r} must be {can}")
+
+
 # ---- store ---------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,10 @@
 """Who may use the server: accounts, their users, instances, and API tokens.
 
-An account has one user and one instance today; the tables allow more. An instance is known by its
-CRN everywhere. Of a token only the SHA-256 is kept: it holds 256 random bits, so nothing slower
-is needed, and who reads the database cannot sign in with what is there. The token itself is in
-the returned `Credentials` and nowhere else.
+An account has instances and users; a user acts in the instances of which they are a member, as
+far as their role there allows. An instance is known by its CRN everywhere. Of a token only the
+SHA-256 is kept: it holds 256 random bits, so nothing slower is needed, and who reads the database
+cannot sign in with what is there. The token itself is in the returned `Credentials` and nowhere
+else. What operators change later is in `people`.
 
 These functions may run in another process than the server's, at the same time.
 """
@@ -12,21 +13,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 
 from qdwell.config import Plan
 from qdwell.errors import AccountExists, UnknownAccount, UnknownPlan
 from qdwell.store import Store
 from qdwell.store.ids import new_id, new_token
 from qdwell.store.tables import accounts, instances, server, tokens, users
+from qdwell.store.tables_who import members
 
 FIRST_ACCOUNT = "default"
 DEFAULT_PLAN = "default"
+ID_LETTERS = 12  # of a token's hash
+USE_NOTED_MS = 60_000  # how exactly a token's last use is known
 ACCOUNTS = "accounts"  #: what is announced when one was made
 
 
@@ -49,6 +54,21 @@ class Instance:
     account_id: str
     name: str
     plan: str
+    backends: tuple[str, ...] | None = None  #: those it may use; None: all
+    allocation_seconds: int | None = None  #: its own instead of its plan's, as the next two
+    limit_seconds: int | None = None
+    spend_seconds: int | None = None
+    role: str = "admin"  #: of the user who asks; without one it says nothing
+
+    def terms(self, plan: Plan) -> Plan:
+        """Its plan, with what is its own (I7-I9)."""
+        own = {
+            "usage_allocation_seconds": self.allocation_seconds,
+            "usage_limit_seconds": self.limit_seconds,
+            "spend_limit_seconds": self.spend_seconds,
+        }
+        given = {name: it for name, it in own.items() if it is not None}
+        return replace(plan, **given) if given else plan  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +78,11 @@ class Owner:
     user_id: str
     account_id: str
     account_name: str
-    admin: bool  #: whether they may pause backends: the first account's users may
+    admin: bool  #: an operator: an administrator in the first account
     instances: tuple[Instance, ...]
+    token: str = field(default="", compare=False)  #: id of the token by which they came
+    may_change: bool = field(default=True, compare=False)  #: whether that token is for more
+    expires_at: int | None = field(default=None, compare=False)  #: the end of that token
 
 
 def first_start(store: Store, now: int) -> Credentials | None:
@@ -110,26 +133,31 @@ def create_token(store: Store, account_name: str, now: int) -> Credentials:
         if row is None:
             raise UnknownAccount(account_name)
         account_id, user_id, crn, name = row
-        return Credentials(account_id, user_id, crn, name, _add_token(connection, user_id, now))
+        return Credentials(account_id, user_id, crn, name, add_token(connection, user_id, now))
 
 
-def token_owner(store: Store, token: str) -> Owner | None:
-    """Return whose token this is, or None."""
+def token_owner(store: Store, token: str, now: int) -> Owner | None:
+    """Return whose token this is, and note its use; None if it is nobody's, or has ended."""
     name = _hash(token)
-    query = select(tokens.c.hash, tokens.c.user_id).where(tokens.c.hash == name)
     with store.database.reading() as connection:
-        row = connection.execute(query).first()
+        row = connection.execute(select(tokens).where(tokens.c.hash == name)).first()
         # The index found it by its hash, of which timing tells nothing useful; this is for the
         # reader who would rather not think about that.
         if row is None or not hmac.compare_digest(row.hash, name):
             return None
-        return _owner(connection, row.user_id)
+        owner = _owner(connection, row, now)
+    if owner is not None and (row.used_at is None or row.used_at < now - USE_NOTED_MS):
+        with store.database.writing() as connection:
+            connection.execute(update(tokens).where(tokens.c.hash == name).values(used_at=now))
+    return owner
 
 
-def user_owner(store: Store, user_id: str) -> Owner | None:
-    """Return a user as `token_owner` does, or None."""
+def user_owner(store: Store, user_id: str, token_id: str, now: int) -> Owner | None:
+    """Return the user of a token that was good before, if it still is, or None."""
     with store.database.reading() as connection:
-        return _owner(connection, user_id)
+        query = select(tokens).where(tokens.c.id == token_id, tokens.c.user_id == user_id)
+        row = connection.execute(query).first()
+        return None if row is None else _owner(connection, row, now)
 
 
 def first_account(store: Store) -> str | None:
@@ -141,7 +169,7 @@ def first_account(store: Store) -> str | None:
 def all_instances(store: Store) -> list[Instance]:
     """Return every instance, oldest first."""
     with store.database.reading() as connection:
-        return [Instance(*row) for row in connection.execute(_select_instances())]
+        return [_instance(row) for row in connection.execute(_select_instances())]
 
 
 def apply_plans(store: Store, plans: Mapping[str, Plan]) -> list[Instance]:
@@ -192,47 +220,100 @@ def _create(
     *,
     admin: bool,
 ) -> Credentials:
-    account_id, user_id = new_id(now), new_id(now)
+    account_id = add_account(connection, name, now, admin=admin)
+    crn = add_instance(connection, account_id, name, plan, now, pending_max=pending_max)
+    user_id = add_user(connection, account_id, name, now)
+    connection.execute(
+        members.insert().values(instance=crn, user_id=user_id, role="admin", created=now)
+    )
+    token = add_token(connection, user_id, now)
+    return Credentials(account_id, user_id, crn, name, token)
+
+
+def add_account(connection: Connection, name: str, now: int, *, admin: bool = False) -> str:
+    """Make an account; return its id."""
+    account_id = new_id(now)
+    connection.execute(accounts.insert().values(id=account_id, name=name, admin=admin, created=now))
+    return account_id
+
+
+def add_instance(
+    connection: Connection, account_id: str, name: str, plan: str, now: int, **own: Any
+) -> str:
+    """Make an instance of an account, with what is its own; return its CRN."""
     # The client parses parts 3 and 6; `us-east` is the region that it adds to no URL.
     crn = f"crn:v1:qdwell:private:quantum-computing:us-east:a/{account_id}:{new_id(now)}::"
-    connection.execute(accounts.insert().values(id=account_id, name=name, admin=admin, created=now))
-    connection.execute(users.insert().values(id=user_id, account=account_id, created=now))
-    connection.execute(
-        instances.insert().values(
-            crn=crn,
-            account=account_id,
-            name=name,
-            plan=plan,
-            pending_max=pending_max,
-            created=now,
-        )
-    )
-    return Credentials(account_id, user_id, crn, name, _add_token(connection, user_id, now))
+    row = {"crn": crn, "account": account_id, "name": name, "plan": plan, "created": now, **own}
+    connection.execute(instances.insert().values(**row))
+    return crn
 
 
-def _add_token(connection: Connection, user_id: str, now: int) -> str:
+def add_user(connection: Connection, account_id: str, name: str, now: int) -> str:
+    """Make a user of an account; return their id."""
+    user_id = new_id(now)
+    row = {"id": user_id, "account": account_id, "created": now, "name": name}
+    connection.execute(users.insert().values(**row))
+    return user_id
+
+
+def add_token(
+    connection: Connection, user_id: str, now: int, name: str = "first", **more: Any
+) -> str:
+    """Make a token of a user; return it, which nobody can do again."""
     token = new_token()
-    connection.execute(tokens.insert().values(hash=_hash(token), user_id=user_id, created=now))
+    row = {"hash": _hash(token), "user_id": user_id, "created": now, "name": name, **more}
+    connection.execute(tokens.insert().values(id=token_id(token), **row))
     return token
 
 
-def _owner(connection: Connection, user_id: str) -> Owner | None:
+def token_id(token: str) -> str:
+    """What operators call a token by: letters of its hash, which tell nothing of it."""
+    return _hash(token)[:ID_LETTERS]
+
+
+def _owner(connection: Connection, token: Row[Any], now: int) -> Owner | None:
+    if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
+        return None
     query = (
         select(users.c.id, accounts.c.id, accounts.c.name, accounts.c.admin)
         .join(accounts, accounts.c.id == users.c.account)
-        .where(users.c.id == user_id)
+        .where(users.c.id == token.user_id, users.c.disabled_at.is_(None))
     )
     row = connection.execute(query).first()
     if row is None:
         return None
-    mine = _select_instances().where(instances.c.account == row[1])
-    return Owner(*row, tuple(Instance(*it) for it in connection.execute(mine)))
+    mine = (
+        _select_instances(members.c.role)
+        .join(members, members.c.instance == instances.c.crn)
+        .where(members.c.user_id == token.user_id)
+    )
+    if token.instance is not None:
+        mine = mine.where(instances.c.crn == token.instance)
+    found = tuple(_instance(it, it.role) for it in connection.execute(mine))
+    user_id, account_id, name, is_first = row
+    operator = is_first and any(it.role == "admin" and it.account_id == account_id for it in found)
+    may_change = token.scope != "read"
+    return Owner(user_id, account_id, name, operator, found, token.id, may_change, token.expires_at)
 
 
-def _select_instances() -> Select[Any]:
+def _select_instances(*more: Any) -> Select[Any]:
     return select(
-        instances.c.crn, instances.c.account, instances.c.name, instances.c.plan
+        instances.c.crn,
+        instances.c.account,
+        instances.c.name,
+        instances.c.plan,
+        instances.c.backends,
+        instances.c.allocation_seconds,
+        instances.c.limit_seconds,
+        instances.c.spend_seconds,
+        *more,
     ).order_by(instances.c.created, instances.c.crn)
+
+
+def _instance(row: Row[Any], role: str = "admin") -> Instance:
+    backends = None if row.backends is None else tuple(json.loads(row.backends))
+    own = row.allocation_seconds, row.limit_seconds, row.spend_seconds
+    return Instance(row.crn, row.account, row.name, row.plan, backends, *own, role)
 
 
 def _hash(token: str) -> str:

@@ -16,18 +16,13 @@ A change here needs a migration (`migrations/`); a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import (
     BigInteger,
-    Boolean,
-    CheckConstraint,
     Column,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -39,86 +34,18 @@ from qdwell.core.decisions import Held
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Ending, GroupState, Mode
 from qdwell.core.job import FINAL, JobState
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pk",
-        "fk": "%(table_name)s_%(column_0_name)s_fk",
-        "uq": "%(table_name)s_%(column_0_name)s_unique",
-        "ix": "%(table_name)s_%(column_0_name)s",
-        "ck": "%(table_name)s_%(constraint_name)s",
-    }
-)
-
-
-def _check(name: str, rule: str) -> CheckConstraint:
-    return CheckConstraint(text(rule), name=name)
-
-
-def _words(values: Iterable[str]) -> str:
-    return ", ".join(f"'{value}'" for value in sorted(values))
-
-
-def _number(key: str, **more: object) -> Column[int]:
-    return Column(key, BigInteger, **{"nullable": False, **more})  # type: ignore[arg-type]
-
-
-def _instant(key: str) -> Column[int]:
-    return Column(key, BigInteger, nullable=True)
-
-
-def _word(key: str, **more: object) -> Column[str]:
-    return Column(key, Text, **{"nullable": False, **more})  # type: ignore[arg-type]
-
-
-def _maybe(key: str, *more: object) -> Column[str]:
-    return Column(key, Text, *more, nullable=True)  # type: ignore[arg-type]
-
-
-def _flag(key: str) -> Column[bool]:
-    return Column(key, Boolean(create_constraint=True, name=key), nullable=False)
-
-
-# ---- who -----------------------------------------------------------------------------------------
-
-accounts = Table(
-    "accounts",
-    metadata,
-    _word("id", primary_key=True),
-    _word("name", unique=True),
-    _flag("admin"),
-    _number("created"),
-)
-
-users = Table(
-    "users",
-    metadata,
-    _word("id", primary_key=True),
-    Column("account", Text, ForeignKey(accounts.c.id), nullable=False, index=True),
-    _number("created"),
-)
-
-instances = Table(
-    "instances",
-    metadata,
-    _word("crn", primary_key=True),
-    Column("account", Text, ForeignKey(accounts.c.id), nullable=False, index=True),
-    _word("name"),
-    _word("plan"),
-    Column("pending_max", BigInteger, nullable=True),
-    _number("created"),
-    _check("crn_form", "crn LIKE 'crn:%:%:%:%:%:%'"),
-    _check("pending_max_range", "pending_max >= 1"),
-)
-
-tokens = Table(
-    "tokens",
-    metadata,
-    # The token itself is nowhere: only its SHA-256.
-    _word("hash", primary_key=True),
-    Column("user_id", Text, ForeignKey(users.c.id), nullable=False, index=True),
-    _number("created"),
-)
+from qdwell.store.tables_who import accounts as accounts
+from qdwell.store.tables_who import check as _check
+from qdwell.store.tables_who import flag as _flag
+from qdwell.store.tables_who import instances as instances
+from qdwell.store.tables_who import instant as _instant
+from qdwell.store.tables_who import maybe as _maybe
+from qdwell.store.tables_who import metadata as metadata
+from qdwell.store.tables_who import number as _number
+from qdwell.store.tables_who import tokens as tokens
+from qdwell.store.tables_who import users as users
+from qdwell.store.tables_who import word as _word
+from qdwell.store.tables_who import words as _words
 
 # One row: what the server knows of itself.
 server = Table(

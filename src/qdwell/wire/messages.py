@@ -169,6 +169,64 @@ class BackendModeRequest(Request):
     reason: Annotated[str, Field(max_length=200)] = ""
 
 
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+Seconds = Annotated[int, Field(ge=1, le=2_147_483_647)]
+
+
+class InstanceOwn(Request):
+    """What an instance may have instead of its plan's (I7-I9)."""
+
+    backends: Annotated[list[BackendName], Field(max_length=1_000)] | None = Field(
+        None, description="Backends it may use; null: all."
+    )
+    allocation_seconds: Seconds | None = None
+    limit_seconds: Seconds | None = None
+    spend_seconds: Seconds | None = None
+
+
+class NewInstanceRequest(InstanceOwn):
+    """Body of `POST /admin/instances`."""
+
+    account: Label
+    name: Label
+    plan: Label = "default"
+
+
+class InstanceChange(InstanceOwn):
+    """Body of `PATCH /admin/instances/{name}`: what is left out stays."""
+
+    plan: Label | None = None
+
+
+class MemberRequest(Request):
+    """Body of `PUT /admin/instances/{name}/members/{user}`."""
+
+    role: Literal["admin", "member", "viewer"]
+
+
+class NewUserRequest(Request):
+    """Body of `POST /admin/users`."""
+
+    account: Label
+    name: Label
+
+
+class UserChange(Request):
+    """Body of `PATCH /admin/users/{name}`."""
+
+    disabled: bool
+
+
+class NewTokenRequest(Request):
+    """Body of `POST /admin/tokens`."""
+
+    user: Label
+    name: Label
+    scope: Literal["full", "read"] = "full"
+    instance: Label | None = Field(None, description="The only one it is for; null: the user's.")
+    expires_in_seconds: Seconds | None = None
+
+
 class SearchRequest(BaseModel):
     """Body of `POST /v3/resources/search`; only the owner of the token decides what is found."""
 
