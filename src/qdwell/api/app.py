@@ -73,7 +73,7 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     outcomes = Outcomes(parts, feed)
     jobs, submission = Jobs(parts), Submission(parts, outcomes)
     sessions, backends = Sessions(parts), Backends(parts)
-    usage, discovery, admin = UsageRoutes(parts), Discovery(parts), Admin(parts)
+    usage, discovery = UsageRoutes(parts), Discovery(parts)
     push = Push(parts, feed, outcomes)
     job, session, backend = f"{BASE}/jobs", f"{BASE}/sessions", f"{BASE}/backends"
     one, machine = f"{job}/{{job_id}}", f"{backend}/{{name}}"
@@ -122,21 +122,21 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
         R("GET", f"{BASE}/admin/queue", QueueRoutes(parts).queue, m.QueueList, query=("backend",),
           section=ADDED),
-        R("PUT", f"{BASE}/admin/backends/{{name}}", admin.set_mode, m.Device,
-          m.BackendModeRequest, section=ADDED),
     ]
     # fmt: on
-    table += people_routes(parts)
-    return table + (older_routes(parts) if parts.config.server.old_clients else [])
+    older = older_routes(parts) if parts.config.server.old_clients else []
+    return [*table, *people_routes(parts), *older]
 
 
 def people_routes(parts: Parts) -> list[Route]:
-    """Who may use the server, for operators."""
+    """Switches of machines, and who may use the server: for operators."""
     people, blob, R = PeopleRoutes(parts), "application/json", Route  # noqa: N806  as above
     instances, users, tokens = (f"{BASE}/admin/{it}" for it in ("instances", "users", "tokens"))
     one, member = f"{instances}/{{name}}", f"{instances}/{{name}}/members/{{user}}"
     # fmt: off
     return [
+        R("PUT", f"{BASE}/admin/backends/{{name}}", Admin(parts).set_mode, m.Device,
+          m.BackendModeRequest, section=ADDED),
         R("GET", f"{BASE}/admin/accounts", people.accounts, blob, section=ADDED),
         R("GET", f"{BASE}/admin/audit", people.audit, blob, query=("limit",), section=ADDED),
         R("GET", instances, people.instances, blob, section=ADDED),
