@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,9 @@ def _die_half_way(content: bytes) -> None:
     fsync = os.fsync
 
     def dying(handle: int) -> None:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            fsync(handle)  # of the folder that the file will be in
+            return
         os.ftruncate(handle, len(content) // 2)
         fsync(handle)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -12,12 +12,13 @@ import random
 import sqlite3
 
 import pytest
-from qiskit_ibm_runtime.exceptions import IBMRuntimeError
+from qiskit.exceptions import QiskitError
+from qiskit_ibm_runtime.exceptions import IBMError
 
 from crash.armed import POINTS
 from crash.served import SHOTS_OF_A_FILE, Served, submit, until
 
-DIED = (IBMRuntimeError, OSError)
+DIED = (IBMError, QiskitError, OSError)
 FINAL = ("DONE", "ERROR", "CANCELLED")
 AT_RANDOM = "at random"
 IN_A_RUN = "while a worker executes"
@@ -44,7 +45,7 @@ class Load:
                 self.unsure -= 1
                 self.acknowledged[job] = tag
         except DIED:
-            return
+            until(lambda: self.served.ended, "the death that the client has noticed")
 
     def check(self) -> None:
         """After all deaths: nothing lost, nothing twice."""

@@ -3,7 +3,7 @@
 The real core, store, engine, and API run under a clock of their own, with scripted workers. After
 each decision P1-P18 are checked, by a scheduler's own auditor and by one that hears what was stored
 over all restarts; at the end all work is done, nothing acknowledged is lost, nothing ran or was
-charged twice. 200 seeds take about half a minute; `make test-long` lives through thousands.
+charged twice. 200 seeds take about a minute of one core; `make test-long` lives through thousands.
 """
 
 from __future__ import annotations
