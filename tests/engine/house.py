@@ -13,7 +13,7 @@ from typing import Any
 from qiskit import QuantumCircuit
 from qiskit_ibm_runtime import RuntimeEncoder
 
-from qdwell.clock import Clock, SystemClock
+from qdwell.clock import Clock, ManualClock, SystemClock, settle
 from qdwell.config import Backend, Config, Plan
 from qdwell.core.group import Group, Mode
 from qdwell.core.job import Job
@@ -157,6 +157,13 @@ class House:
         """Kill -9 the process that holds the first backend's device."""
         for pid in self.engine.worker_pids(self.backend):
             os.kill(pid, signal.SIGKILL)
+
+
+async def pass_time(clock: ManualClock, ms: int = 500) -> None:
+    """Let a moment pass, by the clock, for the loop, and for the threads."""
+    clock.advance(ms)
+    await settle()
+    await asyncio.to_thread(lambda: None)
 
 
 def wait_gone(pid: int, within_s: float = 10) -> bool:

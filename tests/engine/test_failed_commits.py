@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.house import House, scripted
+from engine.house import House, pass_time, scripted
 from qdwell.clock import ManualClock
 from qdwell.core.decisions import PutJob
 from qdwell.core.events import BackendMode
@@ -137,13 +137,13 @@ async def test_store_that_is_gone_for_a_while(house: Make) -> None:
             await it.submit()
         waiting = asyncio.ensure_future(it.submit())
         while not waiting.done():
-            await clock.jump()
+            await pass_time(clock)
         with pytest.raises(StoreError):
             await waiting
         bad.when = lambda _: False
         it.store.load = load  # type: ignore[method-assign]
         while it.engine.live_job(job.id) is not None:
-            await clock.jump()
+            await pass_time(clock)
         assert it.row(job).job.state == "completed"
         assert it.store.jobs(it.crn)[1] == 1
 
@@ -205,12 +205,12 @@ async def test_what_was_denied_is_taken_back(house: Make) -> None:
         it.store.load = unreadable  # type: ignore[method-assign, assignment]
         waiting = asyncio.ensure_future(it.submit())
         while not waiting.done():
-            await clock.jump()
+            await pass_time(clock)
         assert len(gone) > 2, "it was denied before it was looked up for a while"
         with pytest.raises(StoreUnavailable):
             await waiting
         it.store.load = load  # type: ignore[method-assign]
         while it.engine.pending(it.crn) or not it.store.jobs(it.crn)[0][0].job.final:
-            await clock.jump()
+            await pass_time(clock)
         (row,), _ = it.store.jobs(it.crn)
         assert (row.job.state, row.job.execute_tries) == ("cancelled", 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.house import House, sampler, scripted, wait_gone
+from engine.house import House, pass_time, sampler, scripted, wait_gone
 from qdwell.clock import ManualClock
 from qdwell.core.events import JobExecuted, JobPostprocessed
 from qdwell.core.job import TRIES_MAX
@@ -251,7 +251,7 @@ async def test_idle_session_deactivates_by_itself(house: Make) -> None:
         await it.final(await it.submit(group=group.id))
         async with asyncio.timeout(10):
             while (live := it.engine.live_group(group.id)) and live.state != "inactive":
-                await clock.jump()
+                await pass_time(clock)
         assert live is not None
         assert live.usage_ms == 60_000
 
@@ -293,8 +293,7 @@ async def test_interim_results_are_swept_at_run_time(house: Make) -> None:
         assert it.store.interim_results(it.crn, job.id)
         async with asyncio.timeout(30):
             while it.store.interim_results(it.crn, job.id):
-                clock.advance(1_800_000)
-                await asyncio.to_thread(lambda: None)
+                await pass_time(clock, 1_800_000)
         assert it.store.read_result(it.crn, job.id)
 
 
