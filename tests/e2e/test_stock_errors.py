@@ -71,7 +71,7 @@ def test_what_the_client_raises_for_each_refusal(
     tagged = options(backend, job_tags=[str(n) for n in range(9)])
     with pytest.raises(IBMRuntimeError, match="1204"):
         service._run("sampler", inputs, tagged)
-    resilient = {**inputs, "resilience_level": 2}
+    resilient = {**inputs, "resilience_level": 3}
     with pytest.raises(IBMRuntimeError, match="resilience_level"):
         service._run("estimator", resilient, options(backend))
     tight = connect(served.account(f"tight-{uuid.uuid4().hex[:6]}", "tight"))

@@ -182,8 +182,8 @@ class Writer:
         dropped: Dropped = {}
         for job, role, n, name in references:
             self._do.unrefer.run(connection, {"job": job, "role": role, "n": n})
-            for (key,) in self._do.drop_blob.fetch(connection, {"hash": name}):
-                dropped[name] = key
+            for length, key in self._do.drop_blob.fetch(connection, {"hash": name}):
+                dropped[name] = key if length is None else None
         return dropped
 
     def tag(self, connection: Connection, job_id: str, tags: Iterable[str]) -> None:

@@ -338,9 +338,14 @@ def _unrefer() -> ClauseElement:
 
 
 def _drop_blob() -> ClauseElement:
-    """Delete a blob, if no job refers to it; return the key of its file, NULL if it has none."""
+    """Delete a blob, if no job refers to it; return the length of its content, and a file's key.
+
+    The length is NULL if the content is in the file, as `file_key` has it for queries; but SQLite
+    may take `content IS NULL` for false among what a deletion returns.
+    """
     unused = ~exists().where(job_blobs.c.hash == blobs.c.hash)
-    return delete(blobs).where(blobs.c.hash == bindparam("hash"), unused).returning(file_key())
+    gone = delete(blobs).where(blobs.c.hash == bindparam("hash"), unused)
+    return gone.returning(func.length(blobs.c.content), func.coalesce(blobs.c.file, blobs.c.hash))
 
 
 def file_key() -> ColumnElement[str | None]:
