@@ -25,6 +25,7 @@ from qdwell.store import Place, Store, open_store
 from qdwell.store.shelves import MARK, FolderShelf, Shelf
 from qdwell.store.sqlite import SqliteDatabase
 from qdwell.store.tables import accounts, blobs, events, metadata, pulse
+from qdwell.store.tables_who import audit
 
 _TRIES = 10  # each round has less to copy, so less can vanish meanwhile
 _ROWS_AT_ONCE = 500
@@ -148,7 +149,10 @@ def _copy_rows(rows: Connection, into: Connection, *, keep_mark: bool) -> None:
     """Copy every row of every table into an empty database, whose own mark may stay."""
     mark = into.execute(text("SELECT mark FROM server")).scalar()
     for table in metadata.sorted_tables:
-        into.execute(table.delete())
+        # What the schema's making left is replaced. The audit log it leaves empty, and nobody,
+        # not even we, may delete from that.
+        if into.execute(select(table).limit(1)).first() is not None:
+            into.execute(table.delete())
         found = rows.execution_options(yield_per=_ROWS_AT_ONCE).execute(select(table))
         for part in found.partitions():
             values = [dict(zip(table.c.keys(), row, strict=True)) for row in part]
@@ -156,7 +160,8 @@ def _copy_rows(rows: Connection, into: Connection, *, keep_mark: bool) -> None:
     into.execute(text("UPDATE server SET mark = :mark"), {"mark": mark if keep_mark else None})
     into.execute(pulse.update().values(url=None, seen_at=0))
     if into.dialect.name == "postgresql":
-        last = into.execute(select(func.max(events.c.id))).scalar()
-        if last is not None:
-            sequence = "SELECT setval(pg_get_serial_sequence('events', 'id'), :last)"
-            into.execute(text(sequence), {"last": last})
+        for table in (events, audit):
+            last = into.execute(select(func.max(table.c.id))).scalar()
+            if last is not None:
+                sequence = "SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)"
+                into.execute(text(sequence), {"name": table.name, "last": last})
