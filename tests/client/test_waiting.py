@@ -29,7 +29,7 @@ def test_many_jobs_one_after_the_other_use_one_connection(
     jobs = [sampler.run([bell], shots=5) for _ in range(MANY)]
     threads = threading.active_count()
     assert {job.result()[0].data.meas.num_shots for job in jobs} == {5}
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert connections(quick.service) == 1
 
 
