@@ -100,6 +100,9 @@ def test_usage_stands_still_once_the_edge_has_passed_it() -> None:
     ledger.advance(220)  # both its ends have passed since the last look
     assert not ledger.of("A").moving
     assert ledger.advance(500) == set()
+    ledger.add("A", 510, 530)
+    ledger.advance(615)
+    assert ledger.used("A", 630) == 0  # asked between two turns
 
 
 spans = st.lists(st.tuples(st.integers(0, 90), st.integers(1, 30)), min_size=3, max_size=9)

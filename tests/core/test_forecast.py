@@ -143,6 +143,20 @@ def test_shares_of_a_whole_account_count() -> None:
     assert [*world.forecast(13)] == ["b", "a2"]
 
 
+def test_an_accounts_own_allocation_counts() -> None:
+    world = World(lanes=1)
+    world.instance("A", allocation=100, account_allocation=1000)
+    world.instance("B", allocation=100)
+    world.submit("a used", "A", (0, 20, 0), 0)
+    world.submit("b used", "B", (0, 10, 0), 0)
+    world.submit("busy", "C", (0, 40, 0), 0)
+    world.submit("b", "B", (0, 1, 0), 31)
+    world.submit("a", "A", (0, 1, 0), 32)
+    world.run(until=33)
+    # A has used 20 of its account's 1000, B 10 of 100.
+    assert [*world.forecast(33)] == ["a", "b"]
+
+
 def test_a_paused_machine_tells_ranks_in_order_of_acceptance_and_no_times() -> None:
     world = busy()
     world.mode(BackendMode.PAUSED, 5)

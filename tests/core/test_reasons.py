@@ -66,6 +66,17 @@ def test_until_when_a_session_holds_the_machine() -> None:
     )
 
 
+def test_the_clock_of_a_reason_begins_anew_each_day() -> None:
+    world = World()
+    day = 5 * 86_400
+    world.session("S", "A", at=day, interactive=50)
+    world.submit("A1", "S", (1, 1, 1), day)
+    world.submit("B1", "B", (1, 1, 1), day + 1)
+    found = told(world, "B1", day + 10)
+    assert found is not None
+    assert UNTIL_8 in found[1]
+
+
 def test_who_comes_first_after_that_is_told_without_a_name() -> None:
     world = World(lanes=1)
     world.session("S", "secret-A", interactive=50)

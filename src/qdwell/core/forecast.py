@@ -134,23 +134,31 @@ def _ranges(
     now, wanted = copier.now, list(starts)[:RANGED_MAX]
     arrivals = experience.arrivals(copier.machine.name, now)
     seen = [
-        Future(number, FUTURES, experience, arrivals).starts(
-            copier.copy(each.instance for each in arrivals), now, wanted
+        Future(number, FUTURES, experience, arrivals, now).starts(
+            copier.copy(each.instance for each in arrivals), wanted
         )
         for number in range(FUTURES)
     ]
     ranges: dict[str, tuple[int, int | None]] = {}
     for job_id in wanted:
-        times = sorted(each[job_id] for each in seen if job_id in each)
-        early = min([starts[job_id], *times])
-        latest = None
-        if len(times) >= FUTURES - 1:
-            late = max(starts[job_id], times[FUTURES - 2])
-            latest = late + (late - now) // _TENTH
-        ranges[job_id] = (early - (early - now) // _TENTH, latest)
+        times = [each[job_id] for each in seen if job_id in each]
+        ranges[job_id] = range_of(now, starts[job_id], times)
     if wanted:
         _stretch(now, starts, ranges, wanted[-1])
     return ranges
+
+
+def range_of(now: int, likely: int, times: list[int]) -> tuple[int, int | None]:
+    """The range that follows from what the futures saw, those that saw the job start.
+
+    It has no end if two of the futures did not.
+    """
+    early = min([likely, *times])
+    latest = None
+    if len(times) >= FUTURES - 1:
+        late = max(likely, sorted(times)[FUTURES - 2])
+        latest = late + (late - now) // _TENTH
+    return early - (early - now) // _TENTH, latest
 
 
 def _stretch(

@@ -9,7 +9,6 @@ hour that differs from future to future, so that no two see the same rush at the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from qdwell.core.decisions import PutGroup, PutJob
 from qdwell.core.events import CloseGroup, CreateGroup, KeepAlive, SubmitJob
@@ -28,25 +27,29 @@ class Future:
     """Number `number` of `total` futures."""
 
     def __init__(
-        self, number: int, total: int, experience: Experience, arrivals: Sequence[Arrival]
+        self,
+        number: int,
+        total: int,
+        experience: Experience,
+        arrivals: Sequence[Arrival],
+        now: int,
     ) -> None:
         self._number = number
         self._turned_ms = SPAN_MS * number // total
         self._experience = experience
         self._arrivals = arrivals
-        self._now = 0
-
-    def starts(self, scheduler: Scheduler, now: int, wanted: Sequence[str]) -> dict[str, int]:
-        """Run a scheduler forward; return when the wanted jobs start, those that do."""
         self._now = now
+
+    def starts(self, scheduler: Scheduler, wanted: Sequence[str]) -> dict[str, int]:
+        """Run a scheduler forward; return when the wanted jobs start, those that do."""
         found: dict[str, int] = {}
         left = set(wanted)
-        replay = Replay(scheduler, self._phases, now)
+        replay = Replay(scheduler, self._phases, self._now)
         replay.resume()
         for group in list(scheduler.state.groups.values()):
             if group.session and group.state is GroupState.ACTIVE:
-                self._stay(replay, group, now)
-        self._arrive(replay, scheduler, now)
+                self._stay(replay, group, self._now)
+        self._arrive(replay, scheduler)
         while left and replay.next_at() is not None:
             for decision in replay.step():
                 if isinstance(decision, PutJob):
@@ -69,23 +72,21 @@ class Future:
         return Phases(0, draw(runs, self._number, job.id), 0)
 
     def _stay(self, replay: Replay, group: Group, at: int) -> None:
-        if not group.accepting:
-            return
         stays = self._experience.stays(group, at)
         until = at + draw(stays, self._number, group.id, group.activated_at)
         replay.request(at, KeepAlive(group.id, until))
         replay.request(until, CloseGroup(group.id))
 
-    def _arrive(self, replay: Replay, scheduler: Scheduler, now: int) -> None:
+    def _arrive(self, replay: Replay, scheduler: Scheduler) -> None:
         backend = next(iter(scheduler.state.machines))
         for number, (each, turned_ms) in enumerate(self._drawn()):
-            at = now + (each.at - now + turned_ms) % SPAN_MS
+            at = self._now + (each.at - self._now + turned_ms) % SPAN_MS
             name = f"arrival {number}"
             group = None
             if each.session is not None:
                 group = f"session of {name}"
-                new = replace(each.session, id=group, seq=_BEHIND + number, created=at)
-                replay.request(at, CreateGroup(_fresh(new)))
+                new = _fresh(each.session, group, _BEHIND + number, at)
+                replay.request(at, CreateGroup(new))
             job = Job(
                 id=name,
                 seq=_BEHIND + number,
@@ -108,19 +109,17 @@ class Future:
         return drawn[:ARRIVALS_MOST]
 
 
-def _fresh(group: Group) -> Group:
-    """The group as it was before anything happened to it."""
-    return replace(
-        group,
-        state=GroupState.OPEN,
-        accepting=True,
-        ending=None,
-        started_at=None,
-        activated_at=None,
-        charging_since=None,
-        closed_at=None,
-        last_job_started=None,
-        last_job_completed=None,
-        keep_alive_until=None,
-        usage_ms=0,
+def _fresh(group: Group, name: str, seq: int, at: int) -> Group:
+    """A new session with the numbers of another one."""
+    return Group(
+        id=name,
+        seq=seq,
+        mode=group.mode,
+        instance=group.instance,
+        backend=group.backend,
+        created=at,
+        interactive_ttl_ms=group.interactive_ttl_ms,
+        max_ttl_ms=group.max_ttl_ms,
+        max_ttl_cap_ms=group.max_ttl_cap_ms,
+        active_ttl_ms=group.active_ttl_ms,
     )

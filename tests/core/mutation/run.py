@@ -47,6 +47,9 @@ QUICK = (
     "test_reasons.py",
     "test_shared_account.py",
     "test_corners.py",
+    "test_experience.py",
+    "test_futures.py",
+    "test_ledger.py",
 )
 THOROUGH = ("test_machine.py", "test_exhaust.py::test_no_history_breaks_a_rule[idle windows end]")
 FIRST = {  # what tests a module most directly; for the others it is the timelines
@@ -59,6 +62,9 @@ FIRST = {  # what tests a module most directly; for the others it is the timelin
     "forecast": "test_forecast.py",
     "replay": "test_replay.py",
     "reasons": "test_reasons.py",
+    "experience": "test_experience.py",
+    "futures": "test_futures.py",
+    "ledger": "test_ledger.py",
 }
 STAGES = ("first", "quick", "thorough")
 CPU_SECONDS_MOST = {"first": 10, "quick": 25, "thorough": 240}  # a mutant that hangs is found out
