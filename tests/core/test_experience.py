@@ -87,6 +87,7 @@ def test_sessions_stay_as_long_as_windows_did_that_were_longer_than_this_one() -
     assert known.stays(live, 11_000) == [10_000, 20_000, 30_000, 40_000, 50_000]
     assert known.stays(live, 51_000) == [10_000, 6_000, 15_000, 30_000, 60_000]
     assert known.stays(live, 101_000) == [10_000, 25_000, 50_000, 100_000]
+    assert known.stays(live, 60_999)[0] == 1
     # A window of the past is not this one.
     again = replace(live, state=GroupState.INACTIVE)
     assert known.stays(again, 100_000) == known.stays(SESSION, 5)

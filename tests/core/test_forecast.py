@@ -184,6 +184,18 @@ def test_other_backends_are_left_out() -> None:
         forecast(world.scheduler, "third", 1000)
 
 
+def test_jobs_of_the_live_group_are_looked_at_however_far_behind_they_are() -> None:
+    world = World(lanes=1)
+    world.batch("B", "A")
+    world.submit("B1", "B", (0, 5, 0), 0)
+    for number in range(20):
+        world.submit(f"J{number}", "A", (0, 5, 0), 1)
+    world.submit("B2", "B", (0, 5, 0), 2)
+    world.run(until=3)
+    told = forecast(world.scheduler, BACKEND, 3000, starts_max=2)
+    assert (told["B2"].position, told["B2"].start_at) == (1, 5000)
+
+
 def test_only_so_many_starts_are_simulated() -> None:
     world = World(lanes=1)
     for number in range(8):

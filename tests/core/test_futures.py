@@ -124,6 +124,13 @@ def test_what_arrived_arrives_again_turned_round_by_a_part_of_the_hour() -> None
     assert future(busy(there / 1000), 0, Sure(), [not_at_all], 1) == {"next": there}
 
 
+def test_what_came_is_turned_from_now_on() -> None:
+    each = Arrival(4_000, "light", 7_000, 90_000, came(1, 1))
+    there = 5_000 + SPAN_MS // 4 - 1000
+    assert future(busy(there / 1000), 5, Sure(), [each], 1) == {"next": there + 7_000}
+    assert future(busy(there / 1000 - 0.001), 5, Sure(), [each], 1) == {"next": there - 1}
+
+
 def test_twice_is_a_quarter_of_an_hour_apart() -> None:
     each = Arrival(-SPAN_MS + 1000, "light", 7_000, 90_000, came(2, 0))
     second = SPAN_MS // 4 + 1000
