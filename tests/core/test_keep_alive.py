@@ -41,6 +41,14 @@ def test_the_window_ends_when_it_was_asked_to(
     assert world.usage("A") == end
 
 
+def test_asking_for_the_same_instant_again_changes_nothing() -> None:
+    world = kept((5, 30), (6, 30))
+    world.run(until=5)
+    before = len(world.group_history("S"))
+    world.run(until=6)
+    assert len(world.group_history("S")) == before
+
+
 def test_the_machine_is_held_meanwhile() -> None:
     world = kept((5, 30))
     world.submit("B1", "B", (1, 1, 1), 6)

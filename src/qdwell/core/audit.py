@@ -11,6 +11,7 @@ cancelled at any instant; P16 and P17 are about whole runs, and are tests.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from qdwell.core.decisions import (
     Decision,
@@ -63,7 +64,7 @@ class Auditor:
         self.charges = {charge.id: charge for charge in snapshot.charges}
         self.machines: dict[str, PutBackend] = {}
         self._live = {job.id: job for job in snapshot.jobs}
-        self._now = -(2**62)
+        self._now: float = -inf
         self._qpu: dict[str, Job] = {}  # backend to whose run is in it, also while it is stopped
         self._window_end: dict[str, int] = {}  # backend to the end of its last session window
         self._used: dict[str, int] = {}  # job or group to its closed, charged milliseconds
