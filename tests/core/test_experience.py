@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from core.test_futures import future
 from core.world import BACKEND, World
@@ -40,8 +41,8 @@ def stayed(ms: int, end: int = 1_000_000) -> list[PutGroup]:
     ]
 
 
-def arrived(at: int, **fields: object) -> PutJob:
-    return PutJob(replace(JOB, created=at, **fields), None, "submitted", at)  # type: ignore[arg-type]
+def arrived(at: int, **fields: Any) -> PutJob:
+    return PutJob(replace(JOB, created=at, **fields), None, "submitted", at)
 
 
 def test_before_anything_is_known_estimates_and_limits_hold() -> None:
