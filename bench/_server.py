@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,22 @@ def server(config: str = "", place: Path | None = None) -> Iterator[dict[str, st
             finally:
                 process.terminate()
                 process.communicate()
+
+
+@contextmanager
+def canned(settings: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Put a server that answers from memory before this one; yield the settings to reach it."""
+    url = urllib.parse.urlsplit(settings["QISKIT_IBM_URL"])
+    command = [sys.executable, str(Path(__file__).with_name("_canned.py"))]
+    command.append(f"{url.scheme}://{url.netloc}")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        there = url._replace(netloc=f"127.0.0.1:{int(process.stdout.readline())}")
+        yield {**settings, "QISKIT_IBM_URL": there.geturl()}
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def _settings(data: Path) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """B3 and B4: what the stock client's users feel, inside a session.
 
 B3: the same client against two servers in turns, one that holds the status request and one that
-answers at once. B4: through the server against the client's own local testing mode, on the same
-model of a 127-qubit device; with the same seed both must count the same.
+answers at once. Beside them stands the client alone, against a server that answers from memory:
+the least that any server can reach on this machine. B4: through the server against the client's own
+local testing mode, on the same model of a 127-qubit device; with the same seed both must count the
+same.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from bench._lib import interleaved, print_ratio
-from bench._server import server, stock_service
+from bench._lib import Samples, interleaved, print_ratio, print_samples
+from bench._server import canned, server, stock_service
 from bench._work import BELL_SHOTS, SHOTS, bell, seeded, vqe
 
 MODEL = "fake_sherbrooke"
@@ -45,21 +47,35 @@ def _held_against_polled() -> list[bool]:
     from qiskit_ibm_runtime import Session
 
     met = []
-    with server(_ONE_MACHINE) as held, server(_POLLED + _ONE_MACHINE) as polled:
+    with (
+        server(_ONE_MACHINE) as held,
+        server(_POLLED + _ONE_MACHINE) as polled,
+        server(_ONE_MACHINE) as behind,
+    ):
         backends = [stock_service(each).backend("ideal_machine") for each in (held, polled)]
         for what, job, pub, limit in (
             ("Bell", _sampler_job, bell(backends[0]), 0.12),
             ("VQE-12", _estimator_job, vqe(12, backends[0]), 0.32),
         ):
-            sessions = [Session(backend=backend) for backend in backends]
-            ways = {"held": job(sessions[0], pub), "polled": job(sessions[1], pub)}
-            for _ in range(2):
-                times = interleaved(ways, samples=40, warm=1, block=10)
-                title = f"B3 stock client in a session, {what}: held / polled"
-                met.append(print_ratio(title, times["held"], times["polled"], limit))
-            for session in sessions:
-                session.close()
+            with canned(behind) as alone:
+                there = stock_service(alone).backend("ideal_machine")
+                sessions = [Session(backend=backend) for backend in (*backends, there)]
+                names = ("held", "polled", "the client alone")
+                ways = {n: job(each, pub) for n, each in zip(names, sessions, strict=True)}
+                for _ in range(2):
+                    times = interleaved(ways, samples=40, warm=1, block=10)
+                    title = f"B3 stock client in a session, {what}: held / polled"
+                    met.append(print_ratio(title, times["held"], times["polled"], limit))
+                    _print_floor(times["the client alone"], times["polled"])
+                for session in sessions:
+                    session.close()
     return met
+
+
+def _print_floor(alone: Samples, polled: Samples) -> None:
+    """What B3 would be if the server took no time: polled is an interval of 100 ms beyond it."""
+    print_samples(alone)
+    print(f"  floor {alone.p50 / polled.p50:.4f}: what no server can go below on this machine")
 
 
 def _model_against_local() -> list[bool]:
