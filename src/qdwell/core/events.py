@@ -211,6 +211,13 @@ class ServiceResumed:
     work_lost: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceStops:
+    """The last event before a stop in good order: what is under way is cut off by us, and a try
+    that ends so is not the job's (J5).
+    """
+
+
 Request = (
     SubmitJob
     | CancelJob
@@ -222,5 +229,6 @@ Request = (
     | PutBackend
     | PutInstance
     | ServiceResumed
+    | ServiceStops
 )
 Event = Report | Request

@@ -126,11 +126,14 @@ def _failed(turn: Turn, job: Job, event: JobFailed) -> None:
     turn.settle_group(job.group)
 
 
-def lost(turn: Turn, job: Job, repeatable: bool) -> None:
-    """The work of an attempt is gone: again from its last durable stage, or failed (J5)."""
+def lost(turn: Turn, job: Job, repeatable: bool, *, failed: bool = True) -> None:
+    """The work of an attempt is gone: again from its last durable stage, or failed (J5).
+
+    `failed` false: the stage had ended well, so that beginning it again is no further try.
+    """
     attempt = job.attempt + 1
-    if job.state in (JobState.PREPARING, JobState.READY) and job.prepare_tries < TRIES_MAX:
-        tries = job.prepare_tries + 1
+    tries = job.prepare_tries + failed
+    if job.state in (JobState.PREPARING, JobState.READY) and tries <= TRIES_MAX:
         cause = "preparation lost, again"
         # On a simulator the limit begins anew with the next attempt (J15).
         again = {"attempt": attempt, "executing_at": None, "downtime_ms": 0}

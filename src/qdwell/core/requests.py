@@ -14,6 +14,7 @@ from qdwell.core.events import (
     PutInstance,
     Request,
     ServiceResumed,
+    ServiceStops,
     SetBackendMode,
     SubmitJob,
 )
@@ -21,6 +22,7 @@ from qdwell.core.fairshare import Instance
 from qdwell.core.group import Ending, Group, GroupState
 from qdwell.core.job import CODE_CANCELLED, Job, JobState
 from qdwell.core.moves import Turn
+from qdwell.core.resume import put_off
 from qdwell.core.state import Machine
 
 
@@ -44,6 +46,8 @@ def request(turn: Turn, event: Request) -> None:
         _put_backend(turn, event)
     elif isinstance(event, PutInstance):
         _put_instance(turn, event)
+    elif isinstance(event, ServiceStops):
+        put_off(turn)
     else:
         assert isinstance(event, ServiceResumed)  # applied before everything else, see `resume`
 

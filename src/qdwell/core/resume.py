@@ -1,5 +1,10 @@
-"""Coming back: memory from a snapshot, the deadlines that passed meanwhile, and the work that was
-lost (C8, J5).
+"""Going and coming back: memory from a snapshot, the deadlines that passed meanwhile, and the work
+that was lost (C8, J5).
+
+What counts as one of a job's tries. A try that a death cuts off counts, because nobody knows
+whether the job was its cause. One that had ended well does not: a job that waits for the QPU is
+prepared anew after a restart, on the try that it has. Nor does one that we cut off ourselves, in a
+stop in good order. So jobs that wait live through any number of restarts.
 """
 
 from __future__ import annotations
@@ -16,6 +21,11 @@ from qdwell.core.timers import Timer, Timers, strike
 
 _GONE = "not in the configuration any more"
 _DEFAULT_ALLOCATION_MS = 36_000_000
+_TRIES = {
+    JobState.PREPARING: "prepare_tries",
+    JobState.EXECUTING: "execute_tries",
+    JobState.POSTPROCESSING: "postprocess_tries",
+}
 
 
 def load(turn: Turn, snapshot: Snapshot) -> None:
@@ -156,6 +166,17 @@ def wake(turn: Turn, asleep: dict[str, int], event: ServiceResumed) -> None:
         _take_up(turn, job, event.down_since)
 
 
+def put_off(turn: Turn) -> None:
+    """Give back the tries that a stop in good order cuts off (J5).
+
+    A run that is adopted afterwards had it back all the same, and stays at none.
+    """
+    for job in sorted(turn.state.jobs.values(), key=lambda job: job.seq):
+        tries = _TRIES.get(job.state)
+        if tries is not None:
+            turn.change_job(job, "service stops", **{tries: max(0, getattr(job, tries) - 1)})
+
+
 def _take_up(turn: Turn, job: Job, down_since: int) -> None:
     simulated = turn.state.machines[job.backend].simulator
     if job.executing_at is not None and (simulated or job.state is JobState.EXECUTING):
@@ -167,4 +188,4 @@ def _take_up(turn: Turn, job: Job, down_since: int) -> None:
     elif job.state is JobState.EXECUTED:
         postprocess(turn, job)
     elif job.running:
-        lost(turn, job, repeatable=True)
+        lost(turn, job, repeatable=True, failed=job.state is not JobState.READY)

@@ -50,6 +50,7 @@ from qdwell.engine.workers import ForkServer
 from qdwell.errors import (
     JobIsFinal,
     NotAllowed,
+    QdwellError,
     SessionNotActive,
     StoreError,
     StoreUnavailable,
@@ -162,7 +163,7 @@ class Engine(Answers):
 
         A job in the QPU is so brought to its end; no preparation and no run is begun.
 
-        What is cut off is taken up by the next start, by J5.
+        What is cut off is taken up by the next start, by J5, and is no failed try of its job.
         """
         self._actions.draining = True
         grace = asyncio.ensure_future(self._clock.sleep_until(self._clock.now() + grace_ms))
@@ -176,8 +177,8 @@ class Engine(Answers):
             await self._running
             self._running = None
             try:
-                await self._in_thread(self._store.touch, self._clock.now())
-            except StoreError as error:  # the next start counts the downtime from the last commit
+                await self._loop.put_off()
+            except QdwellError as error:  # the next start counts the downtime from the last commit
                 log.error("end not stored", error=str(error))
         await self.abandon()
 

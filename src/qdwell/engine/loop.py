@@ -31,7 +31,7 @@ from qdwell.core.decisions import (
     Refuse,
     Stop,
 )
-from qdwell.core.events import Event, ServiceResumed, SubmitJob
+from qdwell.core.events import Event, ServiceResumed, ServiceStops, SubmitJob
 from qdwell.core.experience import Experience
 from qdwell.core.job import JobState
 from qdwell.core.scheduler import Scheduler
@@ -127,6 +127,17 @@ class Loop:
         """No further turn after the present one."""
         self._stopping = True
         self._inbox.wake.set()
+
+    async def put_off(self) -> None:
+        """After the last turn of a stop in good order: what is cut off is nobody's failure (J5).
+
+        Raises:
+            QdwellError: it could not be stored; the next start takes it for a death.
+        """
+        now = max(self._clock.now(), self._now)
+        decisions = self.scheduler.decide([], now)  # what this grants is cut off as well
+        decisions += self.scheduler.decide([ServiceStops()], now)
+        await self._in_thread(self._store.commit, decisions, now)
 
     async def _wait(self) -> None:
         """Until something is to be decided, a timer of the core strikes, or a heartbeat is due."""

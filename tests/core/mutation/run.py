@@ -36,6 +36,7 @@ QUICK = (
     "test_rules_groups.py",
     "test_rules_instances.py",
     "test_resume.py",
+    "test_tries.py",
     "test_fairshare.py",
     "test_forecast.py",
     "test_replay.py",
