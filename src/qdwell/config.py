@@ -99,6 +99,26 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """What the server deletes by itself, once an hour. Interim results go after two days, always
+    (J32); usage, and the sessions and batches that it is cut out of, stay for ever (J30)."""
+
+    results_days: int | None = setting(
+        None,
+        "Days after a job's end for which its input and results are kept; not set: until it is "
+        "deleted (J32).",
+        least=1,
+        most=36_500,
+    )
+    jobs_days: int | None = setting(
+        None,
+        "The same for the whole job, with its tags, log, and story; usage stays (J30).",
+        least=1,
+        most=36_500,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """One machine or simulator. A file with any `[[backends]]` replaces the whole default list."""
 
@@ -251,6 +271,7 @@ class Config:
 
     server: Server = setting(Server, "Where the server listens.")
     store: Storage = setting(Storage, "Where the state is kept.")
+    retention: Retention = setting(Retention, "What is deleted by itself, and when.")
     scheduler: Scheduler = setting(Scheduler, "Whose turn it is.")
     workers: Workers = setting(Workers, "What worker processes may take and touch.")
     backends: tuple[Backend, ...] = setting(_backends, "The machines, in the order users see.")
@@ -261,6 +282,7 @@ class Config:
         for name, plan in self.plans.items():
             _check_plan(name, plan)
         _check_storage(self.store)
+        _check_retention(self.retention)
         for name in ("public_url", "peer_url"):
             url = getattr(self.server, name)
             if url is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", url):
@@ -309,6 +331,15 @@ def _check_storage(store: Storage) -> None:
         raise ConfigError("store.blobs", f"must be a folder or s3://bucket/prefix, not {blobs!r}")
     if store.blob_options and not (blobs or "").startswith("s3://"):
         raise ConfigError("store.blob_options", "has no meaning unless store.blobs is an s3:// URL")
+
+
+def _check_retention(kept: Retention) -> None:
+    if kept.results_days and kept.jobs_days and kept.results_days > kept.jobs_days:
+        raise ConfigError(
+            "retention.results_days",
+            f"is {kept.results_days}, but results go with their jobs, after "
+            f"retention.jobs_days ({kept.jobs_days}): make it smaller, or leave it out",
+        )
 
 
 def _check_backends(backends: tuple[Backend, ...]) -> None:

@@ -14,7 +14,7 @@ from qiskit import QuantumCircuit
 from qiskit_ibm_runtime import RuntimeEncoder
 
 from qdwell.clock import Clock, ManualClock, SystemClock, settle
-from qdwell.config import Backend, Config, Plan
+from qdwell.config import Backend, Config, Plan, Retention
 from qdwell.core.group import Group, Mode
 from qdwell.core.job import Job
 from qdwell.engine import Engine, NewGroup, NewJob
@@ -57,9 +57,14 @@ class House:
         clock: Clock | None = None,
         store: Store | None = None,
         plans: dict[str, Plan] | None = None,
+        retention: Retention | None = None,
     ) -> None:
         rows = backends or (scripted(),)
-        self.config = Config(backends=rows, plans={**Config().plans, **(plans or {})})
+        self.config = Config(
+            backends=rows,
+            plans={**Config().plans, **(plans or {})},
+            retention=retention or Retention(),
+        )
         self.clock = clock or SystemClock()
         self.store = store or open_store(folder)
         made = accounts.first_start(self.store, self.clock.now())

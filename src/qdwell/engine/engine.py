@@ -139,15 +139,19 @@ class Engine(Answers):
         self._upkeep = asyncio.create_task(self._keep_clean(), name="upkeep")
 
     async def _keep_clean(self) -> None:
-        """Sweep the store every hour (J32)."""
+        """Sweep the store every hour, and delete what is not kept any longer (J32)."""
+        swept = 0  # `start` has swept
         while True:
-            await self._clock.sleep_until(self._clock.now() + SWEEP_MS)
             try:
+                retired = await self._in_thread(
+                    self._store.retire, self._clock.now(), self._config.retention
+                )
+                log.info("swept", blobs=swept, jobs=retired.jobs, results=retired.results)
+                await self._clock.sleep_until(self._clock.now() + SWEEP_MS)
                 swept = await self._in_thread(self._store.sweep, self._clock.now())
             except StoreError as error:  # the next hour will do
                 log.error("not swept", error=str(error))
-            else:
-                log.info("swept", blobs=swept)
+                await self._clock.sleep_until(self._clock.now() + SWEEP_MS)
 
     async def ready(self) -> None:
         """Return when every backend's device has answered."""

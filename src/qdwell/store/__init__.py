@@ -26,6 +26,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from qdwell.config import Retention
 from qdwell.core.decisions import Decision
 from qdwell.core.group import GroupState
 from qdwell.errors import StoreUnavailable
@@ -40,6 +41,7 @@ from qdwell.store.records import (
     JobFacts,
     JobRow,
     Loaded,
+    Retired,
     StoryRow,
     WorkloadRow,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "JobRow",
     "Loaded",
     "Place",
+    "Retired",
     "Store",
     "StoryRow",
     "WorkloadRow",
@@ -104,6 +107,14 @@ class Store(Protocol):
 
         It may run at any time: a commit writes a staged blob again if it finds it gone. Returns
         how many blobs were deleted.
+        """
+        ...
+
+    def retire(self, now: int, kept: Retention) -> Retired:
+        """Delete final jobs, or only their input and results, that are older than is `kept` (J32).
+
+        What was charged stays (J30). Each transaction is small, and has a line in the audit log. It
+        may run at any time.
         """
         ...
 

@@ -23,6 +23,7 @@ from qdwell.core.group import TRANSITIONS as GROUP_MOVES
 from qdwell.core.job import FINAL, JobState
 from qdwell.core.job import TRANSITIONS as JOB_MOVES
 from qdwell.store import Store
+from qdwell.store.deletion import ERASED
 from qdwell.store.records import Finding
 from qdwell.store.statements import file_key
 from qdwell.store.tables import blobs, charges, events, groups, job_blobs, jobs
@@ -88,7 +89,9 @@ def _jobs(connection: Connection) -> Iterator[Finding]:
 
     late = (JobState.EXECUTED.value, JobState.POSTPROCESSING.value)
     final = jobs.c.state.in_([state.value for state in FINAL])
-    result = and_(jobs.c.state == JobState.COMPLETED.value, ~jobs.c.private, ~has("result"))
+    gone = and_(events.c.subject == jobs.c.id, events.c.what == "note", events.c.cause == ERASED)
+    kept = ~select(literal(1)).where(gone).exists()
+    result = and_(jobs.c.state == JobState.COMPLETED.value, ~jobs.c.private, kept, ~has("result"))
     closed = and_(~final, groups.c.closed_at.is_not(None))
     strange = or_(groups.c.instance != jobs.c.instance, groups.c.backend != jobs.c.backend)
     rules: list[tuple[str, Any]] = [

@@ -148,6 +148,14 @@ class StoryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """How many jobs retention has deleted as a whole, and of how many more the content."""
+
+    jobs: int
+    results: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it should be."""
 

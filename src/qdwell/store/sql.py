@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select
+from sqlalchemy import bindparam, delete, func, or_, select
 
+from qdwell.config import Retention
 from qdwell.core.decisions import Decision
-from qdwell.core.group import GroupState, Mode
-from qdwell.core.job import SERVER_WORDS, Job
+from qdwell.core.group import GroupState
+from qdwell.core.job import SERVER_WORDS
 from qdwell.core.state import Snapshot
 from qdwell.errors import (
     JobNotFinal,
@@ -24,7 +25,7 @@ from qdwell.store import reads, upkeep
 from qdwell.store.blobs import Blobs
 from qdwell.store.commit import Writer, gather
 from qdwell.store.database import Database
-from qdwell.store.ledger import DELETED
+from qdwell.store.deletion import Deletion
 from qdwell.store.reads import HotReads, JobFilter
 from qdwell.store.records import (
     DeviceRun,
@@ -32,6 +33,7 @@ from qdwell.store.records import (
     GroupRow,
     JobRow,
     Loaded,
+    Retired,
     StoryRow,
     WorkloadRow,
 )
@@ -51,9 +53,7 @@ from qdwell.store.tables import (
     backends,
     blobs,
     charges,
-    events,
     groups,
-    job_blobs,
     job_tags,
     jobs,
     server,
@@ -77,6 +77,7 @@ class SqlStore:
         self.blobs = Blobs(shelf, self._read_blob_row)
         self._statements = Statements(database)
         self._writer = Writer(self._statements, self.blobs)
+        self._deletion = Deletion(database, self.blobs, self._writer)
 
     # ---- for the engine --------------------------------------------------------------------------
 
@@ -191,23 +192,11 @@ class SqlStore:
                 raise UnknownJob(job_id)
             if not found.job.final:
                 raise JobNotFinal(job_id, SERVER_WORDS[found.job.state])
-            keys = ("job", "role", "n", "hash")
-            query = select(*(job_blobs.c[key] for key in keys)).where(job_blobs.c.job == job_id)
-            references = [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
-            self._drop(connection, references)
-            self._forget_story(connection, found.job)
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            self._deletion.job(connection, found.job)
 
-    def _forget_story(self, connection: Connection, job: Job) -> None:
-        """Delete a job's story, but for a session's job: the ledger is cut out of it (J30)."""
-        session = select(groups.c.id).where(
-            groups.c.id == job.group, groups.c.mode == Mode.SESSION.value
-        )
-        if job.group is None or connection.execute(session).first() is None:
-            connection.execute(delete(events).where(events.c.subject == job.id))
-            return
-        kept = {"subject": job.group, "at": job.finished_at, "what": "note"}
-        connection.execute(insert(events).values(kept | {"cause": DELETED + job.id}))
+    def retire(self, now: int, kept: Retention) -> Retired:
+        """Delete what is old enough. See `Store.retire`."""
+        return self._deletion.retire(now, kept)
 
     def params(self, instance: str, job_id: str) -> bytes | None:
         """Read the input of a job. See `Store.params`."""
@@ -225,7 +214,7 @@ class SqlStore:
             return None
         name, private = found
         if not private:
-            return self.blobs.get(name)
+            return self._content_of(name, instance, job_id, "result")
         content = None
         with contextlib.suppress(OutcomeUnknown), self.database.writing() as connection:
             # Asked again: of two readers at once, one gets it.
@@ -233,7 +222,7 @@ class SqlStore:
                 return None
             # Read before it is deleted; the row itself, since the transaction is not committed.
             content = self.blobs.get(name)
-            self._drop(connection, [(job_id, "result", 0, name)])
+            self._deletion.drop(connection, [(job_id, "result", 0, name)])
         return content  # even if its deletion is in doubt: it must not be lost
 
     def interim_results(self, instance: str, job_id: str) -> list[tuple[int, bytes]]:
@@ -342,16 +331,21 @@ class SqlStore:
 
     # ---- inside ----------------------------------------------------------------------------------
 
-    def _drop(
-        self, connection: Connection, references: Sequence[tuple[str, str, int, str]]
-    ) -> None:
-        dropped = self._writer.erase(connection, references)
-        self.database.after_commit(lambda: self.blobs.forget(dropped))
-
     def _read_blob(self, instance: str, job_id: str, role: str) -> bytes | None:
         with self.database.glancing() as connection:
             found = self._find_blob(connection, instance, job_id, role)
-        return None if found is None else self.blobs.get(found[0])
+        return None if found is None else self._content_of(found[0], instance, job_id, role)
+
+    def _content_of(self, name: str, instance: str, job_id: str, role: str) -> bytes | None:
+        try:
+            return self.blobs.get(name)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            with self.database.glancing() as connection:
+                if self._find_blob(connection, instance, job_id, role) is not None:
+                    raise  # it is damaged; else it was deleted while we read
+            return None
 
     def _find_blob(
         self, connection: Cursors, instance: str, job_id: str, role: str
