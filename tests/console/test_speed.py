@@ -5,6 +5,7 @@ What is measured is the time on a processor, which does not grow when other test
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,23 @@ async def test_a_page_opens_at_once_with_many_jobs(crowded: Any, name: str) -> N
             took.append((time.process_time_ns() - began) / 1e6)
             assert answer.status_code == 200, answer.text[-800:]
     assert min(took) < LIMIT_MS, took
+
+
+async def test_a_month_is_counted_in_columns_and_no_job_is_left_out(crowded: Any) -> None:
+    """Every job is in one column, whether the store is asked or what was kept of it."""
+    store, who = crowded
+    clock = ManualClock(END)
+    app = build(CONFIG, store, Engine(CONFIG, store, clock), clock)
+    console.add(app)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://qdwell") as http:
+        await http.post("/sign-in", data={"token": who.token})
+        month = f"/timeline?machine={BACKEND}&from={END - MONTH_MS}&to={END}"
+        for path, wanted in ((month, JOBS), (month, JOBS), (PAGES["a day"], JOBS * 0.96 / 28)):
+            page = (await http.get(path)).text
+            began = [int(it.replace(",", "")) for it in re.findall(r"([\d,]+) jobs began", page)]
+            assert sum(began) == pytest.approx(wanted, rel=0.01)
+            assert "Too many jobs to draw one by one" in page
+        few = (await http.get(PAGES["the last minutes"])).text
+        assert "jobs began" not in few
+        assert "/jobs/job" in few

@@ -245,10 +245,11 @@ def _flat(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def python_of(row: JobRow, instance: str, origin: str) -> str:
-    """The lines that fetch this job, ready to be pasted."""
+    """The lines that fetch this job, ready to be pasted: the token is the saved account's."""
     return (
         "from qdwell import QiskitRuntimeService\n\n"
-        f"service = QiskitRuntimeService(url={origin!r}, token=..., instance={instance!r})\n"
+        f"# With the account that you saved for {origin} (see Get started).\n"
+        f"service = QiskitRuntimeService(instance={instance!r})\n"
         f"job = service.job({row.job.id!r})  # submitted {iso(row.job.created)}\n"
         "print(job.status())\n"
         "result = job.result()\n"

@@ -80,6 +80,8 @@ def counts(register: dict[str, Any]) -> Markup:
         else:
             parts.append(svg.label(middle, HEIGHT - 22, text, "ink small mono", "middle"))
     title = f"Counts of {register['register']}: {register['distinct']} different outcomes"
+    if "rates" in register:
+        title = f"Rates of {register['distinct']} Pauli errors"
     return svg.picture(width, height, title, *parts, class_="plot")
 
 

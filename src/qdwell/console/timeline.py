@@ -12,9 +12,11 @@ from qdwell.api.parts import BackendView
 from qdwell.console import svg
 from qdwell.console.signin import Visitor
 from qdwell.console.site import HEADERS, Site
-from qdwell.console.timeline_svg import Scene, draw
+from qdwell.console.timeline_sums import Sums, grid
+from qdwell.console.timeline_svg import LANES_DRAWN_MAX, Scene, draw, lanes_of
+from qdwell.core.group import Mode
 from qdwell.errors import BadInput, UnknownBackend
-from qdwell.store import history
+from qdwell.store import history, occupancy
 
 SPANS = (
     (60_000, "1 min"),
@@ -26,9 +28,8 @@ SPANS = (
     (2_592_000_000, "30 days"),
 )
 SPAN_MIN, SPAN_MAX = 1_000, 32 * 86_400_000
-DETAIL_MOST = 900  # jobs that can still be told apart
+DETAIL_MOST = 500  # jobs that can still be told apart on a screen
 WINDOWS_MOST = 400
-STEPS = 300
 
 
 class TimelinePages:
@@ -36,6 +37,7 @@ class TimelinePages:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._sums = Sums(site.parts.store)
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
         """The page around the picture."""
@@ -77,30 +79,47 @@ class TimelinePages:
         return view
 
     async def _scene(self, request: Request, visitor: Visitor) -> Scene:
-        parts = self._site.parts
-        view, now = self._machine(request), parts.clock.now()
+        view, now = self._machine(request), self._site.parts.clock.now()
         start, end = _range(request, now)
-        spans, windows = await asyncio.gather(
-            asyncio.to_thread(history.job_spans, parts.store, view.name, start, end, DETAIL_MOST),
-            asyncio.to_thread(history.windows, parts.store, view.name, start, end, WINDOWS_MOST),
-        )
-        shares: list[history.Share] = []
-        if spans is None:
-            shares = await asyncio.to_thread(
-                history.qpu_shares, parts.store, view.name, visitor.crn, start, end, STEPS
-            )
-        machine = parts.engine.machine_now(view.name)
-        return Scene(
-            machine=view.name,
+        return await asyncio.to_thread(self._look, view.name, visitor.crn, start, end, now)
+
+    def _look(self, name: str, crn: str, start: int, end: int, now: int) -> Scene:
+        """What there is to draw: jobs and windows one by one, or columns where they are many."""
+        store = self._site.parts.store
+        machine = self._site.parts.engine.machine_now(name)
+        columns = grid(start, end)
+        least = 2 * columns.width
+        spans = history.job_spans(store, name, start, end, DETAIL_MOST)
+        windows, all_drawn = history.windows(store, name, start, end, WINDOWS_MOST, least)
+        scene = Scene(
+            machine=name,
             start=start,
             end=end,
             now=now,
             lanes=machine.lanes if machine else 5,
-            spans=spans,
-            shares=shares,
+            spans=spans or (),
             windows=windows,
-            own=visitor.crn,
+            own=crn,
         )
+        if spans is not None and len(lanes_of(spans)) <= LANES_DRAWN_MAX and all_drawn:
+            return scene
+        sessions = [it.group for it in windows if it.mode is Mode.SESSION and _long(it, end, least)]
+        held: list[occupancy.Held] = []
+        if not all_drawn:
+            steps = columns.last - columns.first
+            held = occupancy.held(store, name, crn, columns.start, columns.end, steps, now)
+        return replace(
+            scene,
+            spans=(),
+            grid=columns,
+            occupied=self._sums.occupied(name, crn, columns, now),
+            held=held,
+            gaps=occupancy.gaps(store, sessions, columns.width, min(now, end)),
+        )
+
+
+def _long(window: history.WindowSpan, end: int, least_ms: int) -> bool:
+    return (end if window.end is None else window.end) - window.start >= least_ms
 
 
 def _range(request: Request, now: int) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 The top row shows windows of sessions and batches: solid while the window's jobs are there, hatched
 while nothing of it is (the interactive TTL runs), striped while it drains. A lane shows a job's
 classical work pale, its wait for the QPU paler, its run in colour. The QPU row has the runs alone.
-Where there are too many jobs to tell apart, the QPU row shows how busy it was, as bars.
+Where there are too many jobs to tell apart, columns take their place (`timeline_busy`): how many
+jobs were on the lanes, and how busy the QPU was.
 
 Others' work is drawn, because it is why one waits, and has no name.
 """
@@ -17,13 +18,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from qdwell.clock import iso
-from qdwell.console import svg
+from qdwell.console import svg, timeline_busy
+from qdwell.console.timeline_sums import Grid
 from qdwell.console.words import duration
 from qdwell.core.group import Mode
-from qdwell.store.history import JobSpan, Share, WindowSpan
+from qdwell.store.history import JobSpan, WindowSpan
+from qdwell.store.occupancy import Gap, Held, Occupied
 
-LEFT, ROW, GAP, TOP, WIDTH = 84.0, 24.0, 6.0, 26.0, 1120.0
-LANES_DRAWN_MAX = 10
+LEFT, ROW, GAP, TOP, WIDTH = 84.0, 28.0, 6.0, 26.0, 1120.0
+LANES_DRAWN_MAX = 10  # on more, jobs are counted instead of drawn
+_BAND = 3 * ROW + 2 * GAP
 _STEPS_MS = (
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000,
     1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_000, 86_400_000, 172_800_000, 604_800_000,
@@ -39,10 +43,13 @@ class Scene:
     end: int
     now: int
     lanes: int
-    spans: Sequence[JobSpan] | None  #: None: too many
-    shares: Sequence[Share]  #: of the QPU, if there are too many
+    spans: Sequence[JobSpan]
     windows: Sequence[WindowSpan]
     own: str  #: the instance of whoever looks
+    grid: Grid | None = None  #: of the columns that stand for jobs; None: jobs are drawn
+    occupied: Sequence[Occupied] = ()
+    held: Sequence[Held] = ()  #: if there are too many windows to be drawn; else empty
+    gaps: Sequence[Gap] = ()  #: of the sessions, where there are columns
     everything: bool = False  #: whether others' work has its ids (operators)
     links: bool = True
 
@@ -51,40 +58,82 @@ class Scene:
         share = (min(max(at, self.start), self.end) - self.start) / (self.end - self.start)
         return LEFT + (WIDTH - LEFT) * share
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing happened."""
+        busy = any(it.jobs or it.qpu_ms for it in self.occupied)
+        return not self.windows and not self.spans and not busy
+
     def mine(self, instance: str) -> bool:
         """Whether it may be named."""
         return self.everything or instance == self.own
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A strip of the picture."""
+
+    name: str
+    y: float
+    tall: float
+
+
 def draw(scene: Scene) -> Markup:
     """The picture."""
-    lanes = _lanes(scene)
-    rows = ["held by", *(f"lane {number + 1}" for number in range(len(lanes))), "QPU"]
-    height = TOP + len(rows) * (ROW + GAP) + 26
+    lanes = lanes_of(scene.spans)
+    held, *between, qpu = rows = _rows(scene, len(lanes))
+    height = qpu.y + qpu.tall + GAP + 26
     parts = [*_ruler(scene, height - 22)]
-    for at, name in enumerate(rows):
-        parts.append(svg.label(4, _y(at) + 16, name))
-        parts.append(svg.rect(LEFT, _y(at), WIDTH - LEFT, ROW, "lane"))
+    for row in rows:
+        parts.append(svg.label(4, row.y + 18, row.name))
+        parts.append(svg.rect(LEFT, row.y, WIDTH - LEFT, row.tall, "lane"))
+    if scene.held:
+        parts += timeline_busy.held(scene, held)
     for window in scene.windows:
-        parts += _window(scene, window)
-    for at, lane in enumerate(lanes):
+        parts += _window(scene, window, held)
+    for lane, row in zip(lanes, between, strict=False):
         for span in lane:
-            parts += _job(scene, span, 1 + at, len(rows) - 1)
-    if scene.spans is None:
-        parts += _busy(scene, len(rows) - 1)
+            parts += _job(scene, span, row, qpu)
+    if scene.grid is not None:
+        parts += timeline_busy.lanes(scene, between[0])
+        parts += timeline_busy.qpu(scene, qpu)
     if scene.start <= scene.now <= scene.end:
         x = scene.x(scene.now)
         parts.append(svg.line(x, TOP - 6, x, height - 22, "now"))
-    title = (
-        f"{scene.machine} from {_clock(scene.start)} to {_clock(scene.end)} UTC: "
-        f"{len(scene.windows)} windows of sessions and batches"
-    )
+    if scene.grid is not None:
+        parts += timeline_busy.told(scene, TOP, height - 22 - TOP)
     hatch = svg.tag(
         "defs",
         _pattern("idle", "M0 6 L6 0", 6, "hatch"),
         _pattern("drain", "M0 0 L0 8", 8, "stripe"),
     )
+    title = _title(scene)
     return svg.picture(WIDTH, height, title, hatch, *parts, class_="timeline", role="group")
+
+
+def _rows(scene: Scene, lanes: int) -> list[Row]:
+    """The strips: who holds the machine, its lanes or the band that counts them, its QPU."""
+    shown = max(lanes, min(scene.lanes, 5))
+    names = [("held by", ROW), *((f"lane {number + 1}", ROW) for number in range(shown))]
+    if scene.grid is not None:
+        names = [("held by", ROW), ("lanes", _BAND)]
+    rows, y = [], TOP
+    for name, tall in [*names, ("QPU", ROW if scene.grid is None else 2 * ROW)]:
+        rows.append(Row(name, y, tall))
+        y += tall + GAP
+    return rows
+
+
+def _title(scene: Scene) -> str:
+    windows, jobs = len(scene.windows), len(scene.spans)
+    if scene.grid is not None:
+        jobs = sum(it.jobs for it in scene.occupied)
+    if scene.held:
+        windows = sum(it.windows for it in scene.held)
+    return (
+        f"{scene.machine} from {_clock(scene.start)} to {_clock(scene.end)} UTC: "
+        f"{jobs} jobs, {windows} windows of sessions and batches"
+    )
 
 
 def _pattern(name: str, path: str, size: float, class_: str) -> Markup:
@@ -98,14 +147,10 @@ def _pattern(name: str, path: str, size: float, class_: str) -> Markup:
     )
 
 
-def _y(row: int) -> float:
-    return TOP + row * (ROW + GAP)
-
-
-def _lanes(scene: Scene) -> list[list[JobSpan]]:
+def lanes_of(spans: Sequence[JobSpan]) -> list[list[JobSpan]]:
     """Jobs on lanes: the first that is free when each starts."""
     lanes: list[list[JobSpan]] = []
-    for span in scene.spans or ():
+    for span in spans:
         for lane in lanes:
             last = lane[-1].finished_at
             if last is not None and last <= span.running_at:
@@ -113,10 +158,7 @@ def _lanes(scene: Scene) -> list[list[JobSpan]]:
                 break
         else:
             lanes.append([span])
-    shown = min(max(len(lanes), min(scene.lanes, 5)), LANES_DRAWN_MAX)
-    if scene.spans is None:
-        return []
-    return [*lanes[:shown], *([] for _ in range(shown - len(lanes)))]
+    return lanes
 
 
 def _whose(scene: Scene, instance: str, mode: Mode | None) -> str:
@@ -125,7 +167,7 @@ def _whose(scene: Scene, instance: str, mode: Mode | None) -> str:
     return {Mode.SESSION: "session", Mode.BATCH: "batch", None: "job"}[mode]
 
 
-def _window(scene: Scene, window: WindowSpan) -> Iterator[Markup]:
+def _window(scene: Scene, window: WindowSpan, row: Row) -> Iterator[Markup]:
     """A window: its busy parts, its idle gaps, its drain."""
     end = window.end if window.end is not None else min(scene.now, scene.end)
     word = "session" if window.mode is Mode.SESSION else "batch"
@@ -133,9 +175,9 @@ def _window(scene: Scene, window: WindowSpan) -> Iterator[Markup]:
     name = f"{word} {window.group}" if scene.mine(window.instance) else f"a {word} of others"
     length = duration(end - window.start)
     said = f"{name}: active for {length}" + ("" if window.end else ", and still is")
-    x, right, y = scene.x(window.start), scene.x(end), _y(0)
+    x, right, y = scene.x(window.start), scene.x(end), row.y
     box = [svg.rect(x, y, right - x, ROW, f"held {whose}", said)]
-    if window.mode is Mode.SESSION and scene.spans is not None:
+    if window.mode is Mode.SESSION:
         for begin, stop in _gaps(scene, window, end):
             left, width = scene.x(begin), scene.x(stop) - scene.x(begin)
             told = f"no job of it for {duration(stop - begin)}: the interactive TTL runs"
@@ -149,7 +191,7 @@ def _window(scene: Scene, window: WindowSpan) -> Iterator[Markup]:
         left = scene.x(window.drains_at)
         box.append(svg.rect(left, y, right - left, ROW, "drain", f"{name} drains"))
     if right - x > 90:
-        box.append(svg.label(x + 5, y + 16, name if right - x > 300 else word, "held-text"))
+        box.append(svg.label(x + 5, y + 18, name if right - x > 300 else word, "held-text"))
     if scene.links and scene.mine(window.instance) and not scene.everything:
         yield svg.link(f"/sessions/{window.group}", said, *box)
     else:
@@ -158,9 +200,13 @@ def _window(scene: Scene, window: WindowSpan) -> Iterator[Markup]:
 
 def _gaps(scene: Scene, window: WindowSpan, end: int) -> list[tuple[int, int]]:
     """The parts of a session's window in which it had no unfinished job."""
+    if scene.grid is not None:
+        mine = (it for it in scene.gaps if it.group == window.group)
+        cut = ((max(it.start, window.start), min(it.end, end)) for it in mine)
+        return [(begin, stop) for begin, stop in cut if begin < stop]
     busy = sorted(
         (max(span.created, window.start), min(span.finished_at or end, end))
-        for span in scene.spans or ()
+        for span in scene.spans
         if span.group == window.group
         and span.created < end
         and (span.finished_at or end) > window.start
@@ -175,7 +221,7 @@ def _gaps(scene: Scene, window: WindowSpan, end: int) -> list[tuple[int, int]]:
     return gaps
 
 
-def _job(scene: Scene, span: JobSpan, row: int, qpu_row: int) -> Iterator[Markup]:
+def _job(scene: Scene, span: JobSpan, row: Row, qpu: Row) -> Iterator[Markup]:
     modes = {window.group: window.mode for window in scene.windows}
     mode = modes.get(span.group, Mode.BATCH) if span.group is not None else None
     whose = _whose(scene, span.instance, mode)
@@ -195,33 +241,13 @@ def _job(scene: Scene, span: JobSpan, row: int, qpu_row: int) -> Iterator[Markup
         if stop > begin and stop > scene.start and begin < scene.end:
             x = scene.x(begin)
             told = f"{said}, {duration(stop - begin)}"
-            boxes.append(svg.rect(x, _y(row), scene.x(stop) - x, ROW, f"run {kind}", told))
+            boxes.append(svg.rect(x, row.y, scene.x(stop) - x, ROW, f"run {kind}", told))
             if kind == whose:
-                boxes.append(svg.rect(x, _y(qpu_row), scene.x(stop) - x, ROW, f"run {kind}", told))
+                boxes.append(svg.rect(x, qpu.y, scene.x(stop) - x, ROW, f"run {kind}", told))
     if scene.links and named and boxes:
         yield svg.link(f"/jobs/{span.id}", name, *boxes, listed=False)
     else:
         yield from boxes
-
-
-def _busy(scene: Scene, row: int) -> Iterator[Markup]:
-    """How busy the QPU was, one bar for each step."""
-    step = (scene.end - scene.start) / max(1, len(scene.shares))
-    width = (WIDTH - LEFT) / max(1, len(scene.shares))
-    for at, share in enumerate(scene.shares):
-        below = 0.0
-        for ms, whose in ((share.own_ms, "job"), (share.other_ms, "others")):
-            tall = ROW * min(1.0, ms / step)
-            if tall > 0:
-                said = (
-                    f"{'you' if whose == 'job' else 'others'}: {ms / step:.0%} of {duration(step)}"
-                )
-                y = _y(row) + ROW - below - tall
-                box = svg.rect(
-                    LEFT + width * at, max(_y(row), y), width, tall, f"run {whose}", said
-                )
-                yield box
-            below += tall
 
 
 def _ruler(scene: Scene, bottom: float) -> Iterator[Markup]:

@@ -16,8 +16,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.exceptions import QiskitError
 
-from qdwell.errors import BadInput
+from qdwell.errors import BadInput, ProgramError
 from qdwell.wire import arrays, codec
 
 PUBS_MAX = 12
@@ -27,6 +28,10 @@ OUTCOMES_MAX = 48
 VALUES_MAX = 200
 POINTS_MAX = 4  # elements of a sampler PUB's shape that are shown
 _NAME_MAX = 60
+UNREADABLE = (
+    BadInput, ProgramError, QiskitError, KeyError, TypeError, ValueError, IndexError,
+    AttributeError,
+)  # fmt: skip
 
 
 def describe(program_id: str, params: bytes, result: bytes | None) -> dict[str, Any]:
@@ -34,10 +39,12 @@ def describe(program_id: str, params: bytes, result: bytes | None) -> dict[str, 
     told: dict[str, Any] = {"pubs": [], "count": 0, "note": None}
     try:
         asked = codec.parse(params)
+        if program_id in ("executor", "noise-learner"):
+            return _of_program(program_id, asked, result)
         given = None if result is None else codec.parse(result, "result")
         pubs = _pubs(asked, program_id)
         answers = _answers(given)
-    except (BadInput, KeyError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         told["note"] = f"This input cannot be shown: {str(error)[:200]}"
         return told
     told["count"] = len(pubs)
@@ -46,8 +53,27 @@ def describe(program_id: str, params: bytes, result: bytes | None) -> dict[str, 
     tags = codec.TAGS.get(program_id, frozenset({"QuantumCircuit", "ndarray"}))
     for number, pub in enumerate(pubs[:PUBS_MAX]):
         answer = answers[number] if number < len(answers) else None
-        told["pubs"].append(_pub(pub, answer, codec.Decoder(tags)))
+        told["pubs"].append(_pub(f"PUB {number}", pub, answer, codec.Decoder(tags)))
     return told
+
+
+def _of_program(program_id: str, asked: Any, result: bytes | None) -> dict[str, Any]:
+    """Quantum programs and layers; their readers take long to import, and few jobs need them."""
+    from qdwell.programs import picture_programs
+
+    make = picture_programs.executor
+    if program_id == "noise-learner":
+        make = picture_programs.noise_learner
+    found = make(asked, result)
+    return {"pubs": found[:PUBS_MAX], "count": len(found), "note": None}
+
+
+def empty(title: str) -> dict[str, Any]:
+    """What is told of one PUB, item, or layer, before anything is."""
+    return {
+        "title": title, "circuit": None, "parameters": [], "observables": [], "result": None,
+        "notes": [],
+    }  # fmt: skip
 
 
 def _pubs(asked: Any, program_id: str) -> list[dict[str, Any]]:
@@ -76,31 +102,30 @@ def _at(values: Any, number: int) -> Any:
     return values[number] if isinstance(values, list) and number < len(values) else None
 
 
-def _pub(pub: dict[str, Any], answer: Any, decoder: codec.Decoder) -> dict[str, Any]:
-    told: dict[str, Any] = {"parameters": [], "observables": [], "result": None, "notes": []}
+def _pub(title: str, pub: dict[str, Any], answer: Any, decoder: codec.Decoder) -> dict[str, Any]:
+    told = empty(title)
     for name in ("shots", "precision"):
         if isinstance(pub.get(name), int | float):
             told[name] = pub[name]
-    circuit = _try(told, "circuit", lambda: _circuit(_load(pub["circuit"], decoder)))
-    told["circuit"] = circuit
+    told["circuit"] = attempt(told, "circuit", lambda: drawable(load(pub["circuit"], decoder)))
     if pub.get("parameters"):
         told["parameters"] = (
-            _try(told, "parameters", lambda: _parameters(pub["parameters"], decoder)) or []
+            attempt(told, "parameters", lambda: _parameters(pub["parameters"], decoder)) or []
         )
     if pub.get("observables") is not None:
         told["observables"] = (
-            _try(told, "observables", lambda: _observables(pub["observables"], decoder)) or []
+            attempt(told, "observables", lambda: _observables(pub["observables"], decoder)) or []
         )
     if answer is not None:
-        told["result"] = _try(told, "result", lambda: _result(answer))
+        told["result"] = attempt(told, "result", lambda: _result(answer))
     return told
 
 
-def _try(told: dict[str, Any], what: str, make: Callable[[], Any]) -> Any:
+def attempt(told: dict[str, Any], what: str, make: Callable[[], Any]) -> Any:
     """What `make` returns, or a note that it cannot be shown."""
     try:
         return make()
-    except (BadInput, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except UNREADABLE as error:
         told["notes"].append(f"{what} cannot be shown: {str(error)[:200]}")
         return None
 
@@ -108,14 +133,15 @@ def _try(told: dict[str, Any], what: str, make: Callable[[], Any]) -> Any:
 # ---- circuits ------------------------------------------------------------------------------------
 
 
-def _load(part: Any, decoder: codec.Decoder) -> QuantumCircuit:
+def load(part: Any, decoder: codec.Decoder) -> QuantumCircuit:
+    """The circuit of an encoded part."""
     if isinstance(part, str):
         return codec.load_qasm3(part, "circuit")
     circuit: QuantumCircuit = decoder.decode(part, "circuit")
     return circuit
 
 
-def _circuit(circuit: QuantumCircuit) -> dict[str, Any]:
+def drawable(circuit: QuantumCircuit) -> dict[str, Any]:
     """The first instructions, on the wires that are used at all."""
     place = {bit: at for at, bit in enumerate(circuit.qubits)}
     spot = {bit: at for at, bit in enumerate(circuit.clbits)}
@@ -176,11 +202,12 @@ def _short(value: Any) -> str:
 def _parameters(part: Any, decoder: codec.Decoder) -> list[dict[str, Any]]:
     value = decoder.decode(part, "parameters")
     if isinstance(value, codec.Bindings):
-        return [_values(", ".join(names), np.asarray(it)) for names, it in value.values]
-    return [_values("values", np.asarray(value))]
+        return [values(", ".join(names), np.asarray(it)) for names, it in value.values]
+    return [values("values", np.asarray(value))]
 
 
-def _values(name: str, array: NDArray[Any]) -> dict[str, Any]:
+def values(name: str, array: NDArray[Any]) -> dict[str, Any]:
+    """The first numbers of an array, and its shape."""
     flat = array.ravel()
     shown = [round(float(it), 6) for it in flat[:VALUES_MAX].real]
     return {
@@ -242,7 +269,7 @@ def _answers(given: Any) -> list[Any]:
 def _result(answer: Any) -> dict[str, Any]:
     if "quasi" in answer:
         pairs = [[str(k)[:80], float(v)] for k, v in answer["quasi"].items()]
-        return {"counts": [_top("quasi-probability", pairs, shots=None)]}
+        return {"counts": [top("quasi-probability", pairs, shots=None)]}
     if "value" in answer:
         spread = answer["metadata"].get("variance")
         shots = answer["metadata"].get("shots") or 1
@@ -289,7 +316,7 @@ def _registers(name: str, value: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for number, rows in enumerate(points[:POINTS_MAX]):
         title = name if len(points) == 1 else f"{name}, element {number} of {len(points)}"
-        found.append(_top(title, _counted(rows, width), shots=len(rows)))
+        found.append(top(title, _counted(rows, width), shots=len(rows)))
     return found
 
 
@@ -306,7 +333,7 @@ def _counted(rows: NDArray[Any], width: int) -> list[list[Any]]:
     return [*pairs, *([["", hidden]] if hidden else [])]
 
 
-def _top(name: str, pairs: Sequence[Sequence[Any]], *, shots: int | None) -> dict[str, Any]:
+def top(name: str, pairs: Sequence[Sequence[Any]], *, shots: int | None) -> dict[str, Any]:
     """The most frequent outcomes, in the order of their values; the sum of the others."""
     named = sorted((it for it in pairs if it[0]), key=lambda it: -it[1])
     shown = sorted(named[:OUTCOMES_MAX], key=lambda it: it[0])

@@ -78,7 +78,10 @@ def browse(
     with store.database.reading() as connection:
         rows = connection.execute(page.limit(limit).offset(offset)).all()
         tags = tags_of(connection, [row[0] for row in rows])
-        count = connection.execute(select(func.count()).select_from(matches)).scalar_one()
+        if len(rows) < limit and (rows or not offset):
+            count = offset + len(rows)  # the page has the last of them: they are counted
+        else:
+            count = connection.execute(select(func.count()).select_from(matches)).scalar_one()
     return [job_row_of(row, tags.get(row[0], ())) for row in rows], count
 
 

@@ -12,15 +12,17 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, or_, select
 
 from qdwell.core.decisions import Held
 from qdwell.core.group import LIVE, GroupState, Mode
 from qdwell.core.ledger import RESERVED
 from qdwell.store import Store
+from qdwell.store.occupancy import split
 from qdwell.store.tables import charges, events, groups, jobs
 
 DAY_MS = 86_400_000
+_CHUNK = 500  # ids in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,6 @@ class WindowSpan:
     drains_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How long the QPU was busy in one step of time: for one instance, and for all others."""
-
-    own_ms: int
-    other_ms: int
-
-
 def _ran_in(backend: str, start: int, end: int) -> ColumnElement[bool]:
     return and_(
         jobs.c.backend == backend,
@@ -85,69 +79,51 @@ def job_spans(store: Store, backend: str, start: int, end: int, most: int) -> li
     return sorted((JobSpan(*row) for row in rows), key=lambda span: (span.running_at, span.id))
 
 
-def qpu_shares(
-    store: Store, backend: str, instance: str, start: int, end: int, steps: int
-) -> list[Share]:
-    """How busy the QPU was in each of `steps` equal steps of [start, end).
+def windows(
+    store: Store, backend: str, start: int, end: int, most: int, least_ms: int
+) -> tuple[list[WindowSpan], bool]:
+    """Windows of sessions and batches that touch [start, end), oldest first, and if these are all.
 
-    A run shorter than a step counts in the step of its beginning. Longer ones are split exactly;
-    the QPU does one at a time, so there are never more of those than steps.
+    Where there are more than `most` groups, only windows of `least_ms` and more are found; at most
+    one group is active on a machine at a time (P4), so there are not many of those.
     """
-    width = max(1, -(-(end - start) // steps))
-    begin, stop = jobs.c.executing_at, jobs.c.executed_at
-    # One pass: short runs are summed up by step, each other one is a group of its own, by its
-    # beginning below zero: one whole number is the cheapest thing to group by.
-    short = and_(begin >= start, stop - begin <= width)
-    key = case((short, (begin - start) // literal(width)), else_=-begin)
-    own = case((jobs.c.instance == instance, stop - begin), else_=0)
-    query = (
-        select(key, func.sum(own), func.sum(stop - begin), func.min(begin), func.max(stop))
-        .where(jobs.c.backend == backend, jobs.c.finished_at > start, begin < end, stop > start)
-        .group_by(key)
-    )
-    sums = [[0, 0] for _ in range(steps)]
-    with store.database.reading() as connection:
-        rows = connection.execute(query).all()
-    for at, mine, ms, first, last in rows:
-        if at >= 0:
-            sums[min(steps - 1, int(at))][0] += int(mine)
-            sums[min(steps - 1, int(at))][1] += int(ms) - int(mine)
-            continue
-        for place, part in _split(max(first, start), min(last, end), start, width):
-            sums[min(steps - 1, place)][0 if mine else 1] += part
-    return [Share(*each) for each in sums]
-
-
-def _split(begin: int, end: int, origin: int, width: int) -> Iterator[tuple[int, int]]:
-    """The part of [begin, end) in each step of `width` from `origin`."""
-    while begin < end:
-        at = (begin - origin) // width
-        stop = min(end, origin + (at + 1) * width)
-        yield at, stop - begin
-        begin = stop
-
-
-def windows(store: Store, backend: str, start: int, end: int, most: int) -> list[WindowSpan]:
-    """Windows of sessions and batches that touch [start, end), oldest first, the last `most`."""
-    mine = select(groups.c.id).where(
-        groups.c.backend == backend,
-        groups.c.started_at < end,
-        or_(groups.c.closed_at.is_(None), groups.c.closed_at > start),
-    )
-    reserved = events.c.cause.startswith(RESERVED, autoescape=True)
-    query = (
-        select(events.c.subject, groups.c.instance, groups.c.mode, events.c.at, events.c.after)
-        .join(groups, groups.c.id == events.c.subject)
-        .where(events.c.subject.in_(mine), or_(events.c.what == "group", reserved))
-        .order_by(events.c.subject, events.c.id)
+    c = groups.c
+    mine = select(c.id).where(
+        c.backend == backend,
+        c.started_at < end,
+        or_(c.closed_at.is_(None), c.closed_at > start),
     )
     with store.database.reading() as connection:
-        rows = connection.execute(query).all()
-    found = [
-        window for _, lines in groupby(rows, itemgetter(0)) for window in _windows_of(list(lines))
-    ]
+        ids = list(connection.execute(mine.limit(most + 1)).scalars())
+        whole = len(ids) <= most
+        if not whole:
+            long = func.coalesce(c.closed_at, end) - c.started_at >= least_ms
+            newest = mine.where(long).order_by(c.started_at.desc()).limit(most)
+            ids = list(connection.execute(newest).scalars())
+        found = _windows_in(connection, ids)
     inside = [it for it in found if it.start < end and (it.end is None or it.end > start)]
-    return sorted(inside, key=lambda it: it.start)[-most:]
+    if not whole:
+        inside = [it for it in inside if (end if it.end is None else it.end) - it.start >= least_ms]
+    return sorted(inside, key=lambda it: it.start), whole
+
+
+def _windows_in(connection: Connection, ids: Sequence[str]) -> list[WindowSpan]:
+    """All windows of some groups."""
+    reserved = events.c.cause.startswith(RESERVED, autoescape=True)
+    found: list[WindowSpan] = []
+    for at in range(0, len(ids), _CHUNK):
+        query = (
+            select(events.c.subject, groups.c.instance, groups.c.mode, events.c.at, events.c.after)
+            .join(groups, groups.c.id == events.c.subject)
+            .where(
+                events.c.subject.in_(ids[at : at + _CHUNK]),
+                or_(events.c.what == "group", reserved),
+            )
+            .order_by(events.c.subject, events.c.id)
+        )
+        for _, lines in groupby(connection.execute(query).all(), itemgetter(0)):
+            found += _windows_of(list(lines))
+    return found
 
 
 def _windows_of(lines: Sequence[Any]) -> Iterator[WindowSpan]:
@@ -192,7 +168,7 @@ def usage_by_day(store: Store, instance: str, start: int, end: int) -> dict[tupl
         rows = connection.execute(query).all()
     for at, kind, ms, first, last in rows:
         pieces = [(int(at), int(ms))] if at is not None else None
-        for place, part in pieces or _split(max(first, start), min(last, end), 0, DAY_MS):
+        for place, part in pieces or split(max(first, start), min(last, end), 0, DAY_MS):
             key = (place * DAY_MS, Held(kind))
             found[key] = found.get(key, 0) + part
     return found

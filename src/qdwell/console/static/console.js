@@ -155,6 +155,7 @@ function timeline() {
     if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) move(event.deltaX / 1500);
     else zoom(event.deltaY > 0 ? 1.25 : .8, share(event.clientX));
   }, { passive: false });
+  area.scrollLeft = area.scrollWidth;  // on a phone, what happens now is what one came for
   let from = null;
   area.addEventListener("pointerdown", (event) => { if (event.button === 0) from = { x: event.clientX, moved: false, ...query() }; });
   addEventListener("pointermove", (event) => {
