@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def test_saved_accounts_are_private_and_whole() -> None:
     assert accounts.delete()
     assert not accounts.delete()
     assert accounts.saved() == {}
+
+
+@pytest.mark.parametrize("before", [None, 0o644, 0o666, 0o400])
+def test_saved_accounts_are_private_whatever_was_there(tmp_path: Path, before: int | None) -> None:
+    path = tmp_path / "accounts.json"
+    if before is not None:
+        path.write_text("{}")
+        path.chmod(before)
+    mask = os.umask(0)  # all that is made may be read and written by all
+    try:
+        accounts.save(accounts.Account(URL, TOKEN), filename=str(path))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.chmod(0o644)
+        accounts.delete(filename=str(path))
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [it.name for it in tmp_path.iterdir()] == ["accounts.json"]
 
 
 def test_a_token_is_not_shown() -> None:

@@ -18,6 +18,21 @@ print(" ".join(sorted({name.split(".")[1] for name in sys.modules if name.starts
 print(" ".join(sorted(set(sys.modules) & {"asyncio", "rich", "pydantic", "qiskit_aer"})))
 """
 
+#: All packages beside the standard library's, once every public name is loaded: Qiskit's, and what
+#: Qiskit itself imports for its primitives, and a JSON library.
+PACKAGES = {
+    "dill", "numpy", "orjson", "qdwell", "qiskit", "rustworkx", "scipy", "stevedore",
+    "typing_extensions",
+}  # fmt: skip
+_ALL = """
+import sys, qdwell
+for name in qdwell.__all__:
+    getattr(qdwell, name)
+print(*{name.split(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))
+"""
+#: What an interpreter or a compiled extension adds to `sys.modules` without being a package.
+_NO_PACKAGE = ("_cython", "_cyutility", "_sysconfigdata", "__m", "cython_runtime", "_virtualenv")
+
 
 def printed(code: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -29,6 +44,11 @@ def test_the_client_brings_only_what_it_needs() -> None:
     assert packages == "qdwell"
     assert floors == "client clock errors wire"
     assert heavy == ""
+
+
+def test_the_list_of_packages_is_short() -> None:
+    found = {name for name in printed(_ALL)[0].split() if not name.startswith(_NO_PACKAGE)}
+    assert found == PACKAGES
 
 
 def test_the_package_alone_brings_nothing_at_all() -> None:

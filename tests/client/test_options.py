@@ -124,3 +124,13 @@ def test_options_of_one_run_win_and_are_put_where_they_belong() -> None:
 def test_runtime_options_are_checked(given: dict[str, Any], said: str) -> None:
     with pytest.raises(IBMInputValueError, match=said):
         RuntimeOptions.of(given)
+    if "nothing" not in given:  # as an object too
+        with pytest.raises(IBMInputValueError, match=said):
+            RuntimeOptions.of(RuntimeOptions(**given))
+
+
+def test_runtime_options_that_are_set_are_sent_even_if_they_are_nothing() -> None:
+    """A zero is for the server to refuse, not for us to forget."""
+    assert RuntimeOptions(max_execution_time=0).body_fields() == {"cost": 0}
+    assert body_fields(options_v2(SAMPLER, {"max_execution_time": 0}).to_dict()) == {"cost": 0}
+    assert RuntimeOptions().body_fields() == {}

@@ -8,6 +8,7 @@ import pytest
 from qiskit import QuantumCircuit
 
 from qdwell import Backend, QiskitRuntimeService, RuntimeJobTimeoutError, SamplerV2
+from qdwell.client.transport import Request, Response
 from qdwell.clock import stopwatch_ns
 
 
@@ -60,3 +61,26 @@ def test_a_plain_terminal_gets_plain_text(
     jobs = [SamplerV2(mode=quick).run([bell]) for _ in range(2)]
     quick.service.wait(jobs, progress=True)
     assert "2 of 2 done (" in capsys.readouterr().err
+
+
+def test_a_crowd_is_watched_without_a_request_for_each_job(
+    service: QiskitRuntimeService, bell: QuantumCircuit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampler = SamplerV2(mode=service.backend("slow_machine"))
+    jobs = [sampler.run([bell]) for _ in range(40)]
+    inner = service.link.transport
+    asked: list[str] = []
+
+    class Noting:
+        def send(self, request: Request) -> Response:
+            asked.append(request.path)
+            return inner.send(request)
+
+    service.link.transport = Noting()
+    with pytest.raises(RuntimeJobTimeoutError):
+        service.wait(jobs, timeout=0.1, progress=True)
+    service.link.transport = inner
+    assert "0 of 40 done, 5 running, 35 queued, number 1" in shown(capsys)
+    assert len(asked) <= 8, asked
+    for job in reversed(jobs):
+        job.cancel()

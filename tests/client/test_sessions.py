@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from qiskit import QuantumCircuit
 
@@ -17,6 +19,7 @@ from qdwell import (
     Session,
 )
 from qdwell.client.session import seconds_of
+from qdwell.client.transport import Transport
 from qdwell.client.words import session_status
 
 
@@ -82,6 +85,59 @@ def test_a_batch_is_not_a_session(service: QiskitRuntimeService, machine: Backen
         with pytest.raises(RequestsApiError, match="holds no machine"):
             batch.keep_alive(5)
         assert Batch.from_id(batch.session_id, service=service).backend() == "ideal_machine"
+
+
+def test_a_session_is_found_by_id_through_the_service_of_a_backend(machine: Backend) -> None:
+    """`from_id(session_id, backend=...)` needs no account in the environment, and opens nothing."""
+    with Session(backend=machine) as session:
+        assert session.session_id is not None
+        before = len(machine.service.sessions(limit=None))
+        twin = Session.from_id(session.session_id, backend=machine)
+        assert twin.service is machine.service
+        assert len(machine.service.sessions(limit=None)) == before
+        assert twin.details() == session.details()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"backend": 3}, "backend must be"),
+        ({"service": "ibm_cloud", "backend": "ideal_machine"}, "service must be"),
+    ],
+)
+def test_what_is_no_backend_or_service_is_named(
+    service: QiskitRuntimeService, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(IBMInputValueError, match=said):
+        Session(**{"service": service, **given})
+
+
+def test_lists_have_no_negative_ends(service: QiskitRuntimeService) -> None:
+    for call in (service.jobs, service.sessions):
+        for wrong in ({"limit": -1}, {"skip": -1}):
+            with pytest.raises(IBMInputValueError, match="0 or more"):
+                call(**wrong)
+
+
+def test_another_instance_is_refused_by_name(service: QiskitRuntimeService) -> None:
+    (mine,) = service.instances()
+    for word in (mine["crn"], mine["name"]):
+        assert isinstance(service.jobs(instance=word), list)
+    with pytest.raises(IBMInputValueError, match="instance"):
+        service.jobs(instance="other")
+    with pytest.raises(IBMInputValueError, match="instance"):
+        service.run("sampler", {}, {"instance": "other"})
+
+
+def test_what_is_shown_does_not_fail(service: QiskitRuntimeService, machine: Backend) -> None:
+    with Session(backend=machine) as session:
+        pass
+    transport = service.link.transport
+    assert isinstance(transport, Transport)
+    transport.close()
+    transport._port = 1  # nobody is there
+    assert str(session.session_id) in session._repr_html_()
+    assert "No answer" in session._repr_html_()
 
 
 def test_only_what_is_held_is_kept(machine: Backend, bell: QuantumCircuit) -> None:

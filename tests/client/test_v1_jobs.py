@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from qiskit.primitives import PrimitiveResult, SamplerResult
 from qiskit.quantum_info import SparsePauliOp
 
 from qdwell import Estimator, Options, QiskitRuntimeService, Sampler, Session
@@ -69,3 +70,30 @@ def test_options_of_one_run_win_for_that_run(service: QiskitRuntimeService) -> N
     assert shots == [20, 30, 30]
     with pytest.raises(ValueError, match="no 'shoots'"):
         sampler.run(circuit, shoots=3)
+
+
+def test_the_call_styles_of_the_sampler(service: QiskitRuntimeService) -> None:
+    """Which interface is meant is decided by the arguments of `run`; see `primitives_v1`."""
+    backend = service.backend("aer_simulator")
+    circuit = turned()
+    circuit.measure_all()
+    bound = circuit.assign_parameters([0.0])
+    new, old = Sampler(mode=backend), Sampler(backend=backend)
+    for job in (
+        new.run([bound]),
+        new.run([(bound,)]),
+        new.run([(circuit, [0.0])]),
+        old.run([(circuit, [0.0])]),
+    ):
+        assert isinstance(job.result(), PrimitiveResult)
+    for job in (
+        new.run(bound),
+        new.run(circuits=[bound]),
+        new.run([circuit], [[0.0]]),
+        new.run([bound], seed_simulator=1),
+        old.run([bound]),
+        Sampler(mode=backend, options=Options()).run([bound]),
+    ):
+        assert isinstance(job.result(), SamplerResult)
+    with pytest.raises(ValueError, match="parameters"):
+        new.run(circuit)  # V1, without its values

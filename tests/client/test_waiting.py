@@ -10,7 +10,13 @@ import pytest
 from qiskit import QuantumCircuit
 
 from client.running import Running
-from qdwell import Backend, QiskitRuntimeService, RuntimeInvalidStateError, SamplerV2
+from qdwell import (
+    Backend,
+    QiskitRuntimeService,
+    RuntimeInvalidStateError,
+    RuntimeJobTimeoutError,
+    SamplerV2,
+)
 from qdwell.client.transport import Transport
 
 MANY = 200
@@ -117,6 +123,37 @@ def test_a_callback_that_fails_misses_nothing(quick: Backend, bell: QuantumCircu
     job = quick.service.run("sampler", inputs, {"backend": "quick_machine"}, callback=call)
     job.wait_for_final_state()
     assert len(heard) == 3
+
+
+def test_a_callback_may_wait_for_its_own_job(quick: Backend, bell: QuantumCircuit) -> None:
+    heard: list[Any] = []
+
+    def call(_: str, result: Any) -> None:
+        job.wait_for_final_state(timeout=30)
+        heard.append(job.result())
+
+    inputs = {"pubs": [[bell, None, 1]], "version": 2}
+    job = quick.service.run("sampler", inputs, {"backend": "quick_machine"})
+    job.stream_results(call)
+    job.wait_for_final_state(timeout=60)
+    assert len(heard) == 2
+
+
+def test_a_callback_that_takes_too_long_is_not_waited_for_beyond_the_timeout(
+    quick: Backend, bell: QuantumCircuit
+) -> None:
+    go = threading.Event()
+    job = quick.service.run(
+        "sampler",
+        {"pubs": [[bell, None, 1]], "version": 2},
+        {"backend": "quick_machine"},
+        callback=lambda *_: go.wait(60) and None,
+    )
+    quick.service.wait([job], timeout=60)
+    with pytest.raises(RuntimeJobTimeoutError, match="callback"):
+        job.wait_for_final_state(timeout=0.1)
+    go.set()
+    job.wait_for_final_state(timeout=60)
 
 
 def test_cancelling_ends_the_stream(service: QiskitRuntimeService, bell: QuantumCircuit) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qdwell.client.driving import Hold
+from qdwell.client.watching import FEW
 from qdwell.client.words import FINAL, QueueInfo, Status
 from qdwell.clock import stopwatch_ns
 
@@ -77,12 +78,16 @@ def show_progress(
     """Show a line until all jobs have ended, or `timeout` seconds have passed; what is left."""
     began = stopwatch_ns()
     write, close = _line()
+    left, ended = [job for job in jobs if job._status not in FINAL], frozenset[str]()
+    look_ns = 0
     try:
         while True:
-            for job in jobs:
-                if job._status not in FINAL:
-                    job.status()
-            left = [job for job in jobs if job._status not in FINAL]
+            if stopwatch_ns() >= look_ns or len(left) <= FEW:
+                _look(service, left)
+                look_ns = stopwatch_ns() + REFRESH_MS * 1_000_000
+            else:  # of a crowd, only those that are known to have ended
+                _look(service, [job for job in left if job.job_id() in ended])
+            left = [job for job in left if job._status not in FINAL]
             waiting = next((job for job in left if job._status == "QUEUED"), None)
             seconds = (stopwatch_ns() - began) / 1e9
             running = len(jobs) == 1 and jobs[0]._status == Status.RUNNING
@@ -93,9 +98,25 @@ def show_progress(
                 return rest
             ms = REFRESH_MS if rest is None else min(REFRESH_MS, max(1, int(rest * 1000)))
             # Straight to the watcher: a result must not be fetched on the way.
-            service.link.watcher.wait(Hold(tuple(job.job_id() for job in left), ms))
+            ended = service.link.watcher.wait(Hold(tuple(job.job_id() for job in left), ms))
     finally:
         close()
+
+
+def _look(service: QiskitRuntimeService, jobs: Sequence[RuntimeJob]) -> None:
+    """Learn the states of jobs: of a few by asking for each, of a crowd from the list of those that
+    have not ended.
+    """
+    pending: dict[str, Mapping[str, Any]] = {}
+    if len(jobs) > FEW:
+        query = [("pending", "true"), ("exclude_params", "true"), ("sort", "ASC")]
+        pages = service._pages("/jobs", "jobs", query, None, 0)
+        pending = {document["id"]: document for document in pages}
+    for job in jobs:
+        if job.job_id() in pending:
+            job._learn(pending[job.job_id()])
+        else:
+            job.status()
 
 
 def _line() -> tuple[Callable[[str], None], Callable[[], None]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qiskit.primitives import BasePrimitiveJob
 
 from qdwell.client import display, driving
+from qdwell.client.decoding import TAGGED, Decoders
 from qdwell.client.errors import (
     IBMInputValueError,
     RequestsApiError,
@@ -24,7 +25,7 @@ from qdwell.client.job_facts import KnownJob, of_job
 from qdwell.client.link import HELD_MS, outcome_of, outcome_request
 from qdwell.client.streaming import Stream
 from qdwell.client.transport import Request, path_of
-from qdwell.client.values import dumps, from_wire
+from qdwell.client.values import dumps
 from qdwell.client.words import CODE_RAN_TOO_LONG, FINAL, Status, status_of
 from qdwell.clock import stopwatch_ns
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from qdwell.client.service import QiskitRuntimeService
     from qdwell.client.tail import Tail
 
-Decoder = Callable[[Any], Any]
 Callback = Callable[[str, Any], None]
 
 
@@ -46,7 +46,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         job_id: its id.
         backend: name of its backend.
         document: what the server said of it, if it has.
-        decoder: makes the result of the decoded JSON.
+        decoders: make its results of the decoded JSON.
         callback: called with the job's id and each interim result, then the final one (R5).
         tail: where its outcome may come by itself.
     """
@@ -58,7 +58,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         backend: str,
         *,
         document: Mapping[str, Any] | None = None,
-        decoder: Decoder = from_wire,
+        decoders: Decoders = TAGGED,
         session_id: str | None = None,
         program_id: str = "",
         tags: Sequence[str] = (),
@@ -73,7 +73,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         self._session_id = session_id
         self._program_id = program_id
         self._tags = list(tags)
-        self._decoder = decoder
+        self._decoders = decoders
         self._document: dict[str, Any] = {}
         self._status: Status = Status.INITIALIZING
         self._result: Any = None
@@ -186,14 +186,18 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         return self._result
 
     def wait_for_final_state(self, timeout: float | None = None) -> None:
-        """Wait for its end.
+        """Wait for its end, and for the last call of its callback.
 
         Raises:
             RuntimeJobTimeoutError: it has not ended within `timeout` seconds; it goes on.
         """
+        began = stopwatch_ns()
         self._run(self._end_operation(timeout, with_result=False))
-        if self._stream is not None:
-            self._stream.join()
+        rest = None if timeout is None else max(0.0, timeout - (stopwatch_ns() - began) / 1e9)
+        if self._stream is not None and not self._stream.join(rest):
+            raise RuntimeJobTimeoutError(
+                f"Job {self.job_id()} has ended, but its callback has not within {timeout} s."
+            )
 
     async def wait_async(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """The same for coroutines."""
@@ -232,7 +236,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         self._learn(outcome["job"])
         if self._status == Status.DONE and not self._has_result:
             raw = outcome.get("result")
-            self._result = None if raw is None else self._decoder(raw)
+            self._result = None if raw is None else self._decoders.final(raw)
             self._has_result = True
 
     def interim_results(self) -> list[Any]:
@@ -242,7 +246,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
     def interim_operation(self) -> Operation[list[Any]]:
         """The steps of `interim_results`."""
         response = yield Request("GET", path_of("jobs", self.job_id(), "interim_results"))
-        return [self._decoder(part) for part in response.json() or []]
+        return [self._decoders.interim(part) for part in response.json() or []]
 
     def stream_results(self, callback: Callback) -> None:
         """Call `callback(job_id, result)` for each interim result and then for the final one.

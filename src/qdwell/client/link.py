@@ -10,6 +10,7 @@ from typing import Any
 
 from qdwell.client.driving import Hold
 from qdwell.client.errors import RequestsApiError
+from qdwell.client.forks import watch
 from qdwell.client.tail import Tail
 from qdwell.client.transport import Request, Response, Sends, loads, path_of
 from qdwell.client.watching import Watcher
@@ -45,6 +46,14 @@ class Link:
         self._lone = threading.BoundedSemaphore(LONE_HOLDS)
         self._lock = threading.Lock()
         self._has_outcomes = True
+        watch(self)
+
+    def after_fork(self) -> None:
+        """See `forks`: the helper threads are the parent's."""
+        self._helper = self._callbacks = None
+        self._mine = _Habits()
+        self._lone = threading.BoundedSemaphore(LONE_HOLDS)
+        self._lock = threading.Lock()
 
     @property
     def helper(self) -> ThreadPoolExecutor:

@@ -314,23 +314,27 @@ class RuntimeOptions:
             IBMInputValueError: a name or a value that cannot be used.
         """
         if isinstance(given, RuntimeOptions):
-            return given
-        try:
-            made = cls(**(given or {}))
-        except TypeError as error:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise IBMInputValueError(f"{error}; there are {known}.") from None
-        if made.image is not None and not IMAGE.fullmatch(made.image):
-            raise IBMInputValueError(f"image must be name:tag, not {made.image!r}.")
-        if made.log_level is not None and made.log_level not in LOG_LEVELS:
-            raise IBMInputValueError(
-                f"log_level must be {', '.join(LOG_LEVELS)}, not {made.log_level!r}."
-            )
-        if made.job_tags is not None:
-            checked_tags(made.job_tags)
-        if made.session_time is not None:
-            raise IBMInputValueError("session_time is gone: say Session(max_time=...).")
+            made = given
+        else:
+            try:
+                made = cls(**(given or {}))
+            except TypeError as error:
+                known = ", ".join(cls.__dataclass_fields__)
+                raise IBMInputValueError(f"{error}; there are {known}.") from None
+        made._check()
         return made
+
+    def _check(self) -> None:
+        if self.image is not None and not IMAGE.fullmatch(self.image):
+            raise IBMInputValueError(f"image must be name:tag, not {self.image!r}.")
+        if self.log_level is not None and self.log_level not in LOG_LEVELS:
+            raise IBMInputValueError(
+                f"log_level must be {', '.join(LOG_LEVELS)}, not {self.log_level!r}."
+            )
+        if self.job_tags is not None:
+            checked_tags(self.job_tags)
+        if self.session_time is not None:
+            raise IBMInputValueError("session_time is gone: say Session(max_time=...).")
 
     def body_fields(self) -> dict[str, Any]:
         """The fields of a submission's body."""
@@ -341,4 +345,4 @@ class RuntimeOptions:
             "cost": self.max_execution_time,
             "private": self.private,
         }
-        return {name: value for name, value in fields.items() if value}
+        return {name: value for name, value in fields.items() if value is not None}

@@ -12,6 +12,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qdwell.client import driving
 from qdwell.client.backend import Backend
+from qdwell.client.decoding import TAGGED, Decoders
 from qdwell.client.errors import IBMInputValueError
 from qdwell.client.options import (
     ESTIMATOR,
@@ -24,7 +25,7 @@ from qdwell.client.options import (
 )
 from qdwell.client.session import Session, current
 from qdwell.client.submission import Submission, submit
-from qdwell.client.values import array_value, from_wire
+from qdwell.client.values import array_value
 
 if TYPE_CHECKING:
     from qdwell.client.driving import Operation
@@ -76,22 +77,22 @@ class Primitive:
         }
         if "resilience_level" in chosen:
             params["resilience_level"] = chosen["resilience_level"]
-        return self._submit(params, body_fields(chosen), from_wire)
+        return self._submit(params, body_fields(chosen))
 
     def _submit(
         self,
         params: Mapping[str, Any],
         extra: Mapping[str, Any],
-        decoder: Any,
+        decoders: Decoders = TAGGED,
         callback: Any = None,
     ) -> Operation[RuntimeJob]:
         if self._session is not None:
             return self._session.submission(
-                self.program_id, params, extra=extra, callback=callback, decoder=decoder
+                self.program_id, params, extra=extra, callback=callback, decoders=decoders
             )
         assert self._backend is not None
         new = Submission(
-            self.program_id, params, self._backend.name, None, decoder, callback, extra
+            self.program_id, params, self._backend.name, None, decoders, callback, extra
         )
         return submit(self._service, new)
 

@@ -22,6 +22,7 @@ from qiskit import QuantumCircuit
 
 from qdwell.client import v1
 from qdwell.client.backend import Backend
+from qdwell.client.decoding import decoders_of
 from qdwell.client.errors import IBMInputValueError
 from qdwell.client.options import Names, Options, Section, body_fields, options_v2
 from qdwell.client.primitives import (
@@ -70,7 +71,7 @@ class _Both(Primitive):
         params = v1.params(self.program_id, circuits, observables, parameter_values, options)
         callback = (options.get("environment") or {}).get("callback")
         extra = body_fields(options)
-        return self._submit(params, extra, v1.decoder_of(self.program_id), callback)
+        return self._submit(params, extra, decoders_of(self.program_id), callback)
 
     def _check_layers(self, options: Mapping[str, Any]) -> None:
         """Refuse to cancel errors of gates where no two qubits are neighbours (O20)."""

@@ -6,13 +6,14 @@ One service has one account and one instance; its objects share one transport an
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qdwell import __version__
 from qdwell.client import accounts, display, driving
 from qdwell.client.catalog import Catalog
+from qdwell.client.decoding import decoders_of
 from qdwell.client.errors import (
     IBMInputValueError,
     IBMNotAuthorizedError,
@@ -26,8 +27,6 @@ from qdwell.client.options import RuntimeOptions
 from qdwell.client.session import Batch, Session
 from qdwell.client.submission import Sent, Submission, submit
 from qdwell.client.transport import Request, Sends, Transport, path_of
-from qdwell.client.v1 import decoder_of
-from qdwell.client.values import from_wire
 
 if TYPE_CHECKING:
     from qdwell.client.job import Callback
@@ -80,11 +79,12 @@ class QiskitRuntimeService(Catalog):
         self.link = Link(transport)
         self.sent = Sent()
         Catalog.__init__(self)
-        self._instance = self._choose_instance(account.instance)
+        chosen = self._choose_instance(account.instance)
+        self._instance, self._instance_name = chosen["crn"], chosen["name"]
         if isinstance(transport, Transport):
             transport.instance = self._instance
 
-    def _choose_instance(self, wanted: str | None) -> str:
+    def _choose_instance(self, wanted: str | None) -> dict[str, str]:
         instances = self.instances()
         if wanted is None:
             if len(instances) != 1:
@@ -92,11 +92,23 @@ class QiskitRuntimeService(Catalog):
                 raise IBMInputValueError(
                     f"The account has {len(instances)} instances ({names}): name one."
                 )
-            return str(instances[0]["crn"])
+            return instances[0]
         for entry in instances:
             if wanted in (entry["crn"], entry["name"]):
-                return str(entry["crn"])
+                return entry
         raise IBMNotAuthorizedError(f"The account has no instance {wanted!r}.")
+
+    def check_instance(self, wanted: str | None) -> None:
+        """Refuse an instance that is not this service's.
+
+        Raises:
+            IBMInputValueError: it is another one.
+        """
+        if wanted not in (None, self._instance, self._instance_name):
+            raise IBMInputValueError(
+                f"This service is for the instance {self._instance_name!r}, not {wanted!r}: "
+                "make a service for that one."
+            )
 
     # ---- accounts -------------------------------------------------------------------------------
 
@@ -168,15 +180,15 @@ class QiskitRuntimeService(Catalog):
         inputs: Mapping[str, Any],
         options: Mapping[str, Any] | RuntimeOptions | None = None,
         callback: Callback | None = None,
-        result_decoder: Callable[[Any], Any] | None = None,
+        result_decoder: Any = None,
         session_id: str | None = None,
     ) -> RuntimeJob:
         """Run a program on a backend, in job mode or in a session; see `Session.run`."""
         chosen = RuntimeOptions.of(options)
-        decoder = result_decoder[-1] if isinstance(result_decoder, tuple) else result_decoder
+        self.check_instance(chosen.instance)
         new = Submission(
-            program_id, inputs, chosen.backend, session_id, decoder or from_wire, callback,
-            chosen.body_fields(),
+            program_id, inputs, chosen.backend, session_id,
+            decoders_of(program_id, result_decoder), callback, chosen.body_fields(),
         )  # fmt: skip
         job: RuntimeJob = driving.run(submit(self, new), self.link)
         return job
@@ -216,12 +228,11 @@ class QiskitRuntimeService(Catalog):
             skip: how many to leave out at the front.
             backend_name, program_id, session_id, job_tags: only those with these; all the tags.
             pending: only those that have not ended, or only those that have.
-            instance: the instance in use; there are no others in one service.
+            instance: the instance in use, by CRN or name; a service has no others.
             created_after, created_before: bounds, inclusive; without a zone they are local time.
             descending: newest first.
         """
-        if instance is not None and instance != self._instance:
-            raise IBMInputValueError(f"This service is for {self._instance!r}; make one for it.")
+        self.check_instance(instance)
         query = [("exclude_params", "true"), ("sort", "DESC" if descending else "ASC")]
         for key, value in (
             ("backend", backend_name),
@@ -279,7 +290,7 @@ class QiskitRuntimeService(Catalog):
             document["id"],
             document["backend"],
             document=document,
-            decoder=decoder_of(program),
+            decoders=decoders_of(program),
         )
 
     # ---- sessions -------------------------------------------------------------------------------
@@ -359,6 +370,9 @@ class QiskitRuntimeService(Catalog):
         self, path: str, key: str, query: Sequence[tuple[str, str]], limit: int | None, skip: int
     ) -> list[dict[str, Any]]:
         """The entries of a list, page by page."""
+        for name, number in (("limit", limit), ("skip", skip)):
+            if number is not None and number < 0:
+                raise IBMInputValueError(f"{name} must be 0 or more, not {number}.")
         found: list[dict[str, Any]] = []
         while limit is None or len(found) < limit:
             size = PAGE if limit is None else min(PAGE, limit - len(found))

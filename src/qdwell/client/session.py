@@ -7,18 +7,25 @@ None, and jobs run as they come (S34). The object is the same, so code need not 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from qdwell.client import display, driving
 from qdwell.client.backend import Backend
-from qdwell.client.errors import IBMInputValueError, IBMRuntimeError, RequestsApiError
+from qdwell.client.decoding import TAGGED, Decoders, decoders_of
+from qdwell.client.errors import (
+    IBMError,
+    IBMInputValueError,
+    IBMRuntimeError,
+    RequestsApiError,
+)
+from qdwell.client.keys import new_key
 from qdwell.client.options import RuntimeOptions
 from qdwell.client.submission import Submission, submit
 from qdwell.client.transport import Request, path_of
-from qdwell.client.values import dumps, from_wire
+from qdwell.client.values import dumps
 from qdwell.client.words import session_status
 
 if TYPE_CHECKING:
@@ -82,6 +89,10 @@ class Session:
         self._active = True
         self._token: Token[Session | None] | None = None
         self._session_id: str | None = None
+        if not isinstance(backend, str | Backend | None):
+            raise IBMInputValueError(
+                f"backend must be a name or a backend of this service, not {backend!r}."
+            )
         self._backend_name = backend.name if isinstance(backend, Backend) else backend
         seconds = seconds_of(max_time)
         if self._backend_name is None or not self._service.is_simulator(self._backend_name):
@@ -93,7 +104,10 @@ class Session:
             message["backend"] = self._backend_name
         if seconds:
             message["max_ttl"] = seconds
-        document = (yield Request("POST", "/sessions", dumps(message))).json()
+        # With a key of its own it may be sent twice, and is still one session.
+        key = (("Idempotency-Key", new_key()),)
+        asked = Request("POST", "/sessions", dumps(message), headers=key, repeat=True)
+        document = (yield asked).json()
         self._session_id = str(document["id"])
         self._backend_name = str(document["backend_name"])
 
@@ -102,14 +116,19 @@ class Session:
         cls: type[S],
         session_id: str,
         service: QiskitRuntimeService | None = None,
-        backend: str | Backend | None = None,  # noqa: ARG003  the seed's signature has it (S35)
+        backend: str | Backend | None = None,
     ) -> S:
         """The session of this id, which must exist; nothing is changed or opened.
+
+        Args:
+            session_id: of an existing session.
+            service: default: the backend's, else `QiskitRuntimeService()`.
+            backend: only for its service; the session knows its own backend (S35).
 
         Raises:
             IBMInputValueError: there is none, or it is a batch (a session).
         """
-        chosen = service_of(service, None)
+        chosen = service_of(service, backend)
         try:
             document = chosen.link.send(Request("GET", path_of("sessions", session_id))).json()
         except RequestsApiError as error:
@@ -154,7 +173,7 @@ class Session:
         inputs: Mapping[str, Any],
         options: Mapping[str, Any] | RuntimeOptions | None = None,
         callback: Callback | None = None,
-        result_decoder: Callable[[Any], Any] | None = None,
+        result_decoder: Any = None,
     ) -> RuntimeJob:
         """Run a program in it, and return the job (R1-R5).
 
@@ -163,21 +182,21 @@ class Session:
             inputs: what the program takes.
             options: see `RuntimeOptions`; the session's backend stands.
             callback: called with the job's id and each interim result, then the final one.
-            result_decoder: makes the result of the decoded JSON; or a pair, for interim and final.
+            result_decoder: see `decoders_of`; default: the program's own.
 
         Raises:
             IBMRuntimeError: the session is closed, or the server refuses the job.
             RuntimeProgramNotFound: there is no such program.
         """
         chosen = RuntimeOptions.of(options)
-        decoder = result_decoder[-1] if isinstance(result_decoder, tuple) else result_decoder
+        self._service.check_instance(chosen.instance)
         return self._run(
             self.submission(
                 program_id,
                 inputs,
                 extra=chosen.body_fields(),
                 callback=callback,
-                decoder=decoder or from_wire,
+                decoders=decoders_of(program_id, result_decoder),
             )
         )
 
@@ -188,7 +207,7 @@ class Session:
         *,
         extra: Mapping[str, Any],
         callback: Callback | None = None,
-        decoder: Callable[[Any], Any] = from_wire,
+        decoders: Decoders = TAGGED,
     ) -> Operation[RuntimeJob]:
         """The steps of submitting a job to it."""
         if not self._active:
@@ -201,7 +220,7 @@ class Session:
                     params,
                     self._backend_name,
                     self._session_id,
-                    decoder,
+                    decoders,
                     callback,
                     extra,
                 ),
@@ -307,7 +326,11 @@ class Session:
         return f"<{name}({self._session_id!r}, backend={self._backend_name!r})>"
 
     def _repr_html_(self) -> str:
-        details = self.details() or {"backend_name": self._backend_name, "id": "none: a simulator"}
+        details: Mapping[str, Any] = {"id": self._session_id, "backend_name": self._backend_name}
+        try:
+            details = self.details() or {**details, "id": "none: a simulator"}
+        except IBMError as error:  # what is shown must not fail
+            details = {**details, "state": f"unknown: {error}"}
         shown = ("id", "backend_name", "state", "started_at", "closed_at", "usage_time")
         return display.table(
             f"qdwell {type(self).__name__.lower()}", {key: details.get(key) for key in shown}
@@ -346,6 +369,8 @@ def service_of(
 ) -> QiskitRuntimeService:
     """The service that was given, else the backend's, else the default one."""
     if service is not None and not isinstance(service, Backend):
+        if not hasattr(service, "link"):
+            raise IBMInputValueError(f"service must be a QiskitRuntimeService, not {service!r}.")
         return service
     if isinstance(backend, Backend):
         return backend.service

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdwell.client import driving
 from qdwell.client.errors import IBMError, RuntimeInvalidStateError, RuntimeJobFailureError
+from qdwell.client.forks import watch
 
 if TYPE_CHECKING:
     from qdwell.client.job import RuntimeJob
@@ -40,7 +41,9 @@ class Stream:
         self._asked = False  #: a round is queued and has not begun
         self._ended = False  #: the job has ended, as far as the watcher knows
         self._stopped = False
+        self._caller: int | None = None  #: the thread that is in the callback
         self._over = threading.Event()
+        watch(self)
         link.watcher.listen(job.job_id(), self._heard)
         link.callbacks.submit(link.watcher.catch_up)
 
@@ -50,9 +53,18 @@ class Stream:
         self._link.watcher.forget(self._job.job_id(), self._heard)
         self._over.set()
 
+    def after_fork(self) -> None:
+        """See `forks`: the parent is called back, the child is not."""
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._stopped = True
+        self._over.set()
+
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the last call has returned; False if it has not within `timeout` seconds."""
-        return self._over.wait(timeout)
+        """Wait until the last call has returned; False if it has not within `timeout` seconds.
+
+        A callback that waits for its own end is not kept waiting for itself.
+        """
+        return self._caller == threading.get_ident() or self._over.wait(timeout)
 
     def _heard(self, _: str, what: str) -> None:
         with self._lock:
@@ -94,7 +106,10 @@ class Stream:
     def _call(self, result: Any) -> None:
         if self._stopped:
             return
+        self._caller = threading.get_ident()
         try:
             self._callback(self._job.job_id(), result)
         except Exception:  # it is the user's code; the next result must reach it all the same
             log.exception("the callback of job %s failed", self._job.job_id())
+        finally:
+            self._caller = None

@@ -6,15 +6,18 @@ that it keeps circuits; should it have forgotten one, it says so, and the whole 
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qiskit import QuantumCircuit
 
 from qdwell.client import values
+from qdwell.client.decoding import TAGGED, Decoders
 from qdwell.client.errors import IBMRuntimeError, RequestsApiError, RuntimeProgramNotFound
+from qdwell.client.forks import watch
 from qdwell.client.job import Callback, RuntimeJob
 from qdwell.client.keys import new_key
 from qdwell.client.transport import Request
@@ -34,20 +37,28 @@ class Sent:
 
     def __init__(self) -> None:
         self._names: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+        watch(self)
+
+    def after_fork(self) -> None:
+        """See `forks`: the names are right in both processes."""
+        self._lock = threading.Lock()
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
     def add(self, name: str) -> None:
         """The server has it."""
-        self._names[name] = None
-        self._names.move_to_end(name)
-        if len(self._names) > SENT_MAX:
-            self._names.popitem(last=False)
+        with self._lock:
+            self._names[name] = None
+            self._names.move_to_end(name)
+            if len(self._names) > SENT_MAX:
+                self._names.popitem(last=False)
 
     def clear(self) -> None:
         """The server has forgotten some of them."""
-        self._names.clear()
+        with self._lock:
+            self._names.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Submission:
     params: Mapping[str, Any]
     backend: str | None
     session_id: str | None = None
-    decoder: Callable[[Any], Any] = values.from_wire
+    decoders: Decoders = TAGGED
     callback: Callback | None = None
     #: Further fields of the body: tags, cost, log_level, runtime, private.
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -97,7 +108,7 @@ def submit(service: QiskitRuntimeService, new: Submission) -> Operation[RuntimeJ
         service,
         str(accepted["id"]),
         str(accepted["backend"]),
-        decoder=new.decoder,
+        decoders=new.decoders,
         session_id=new.session_id,
         program_id=new.program_id,
         tags=new.extra.get("tags") or (),
@@ -135,5 +146,5 @@ def _encoded(new: Submission, sent: Sent) -> tuple[bytes, Sequence[str]]:
         message["backend"] = new.backend
     if new.session_id is not None:
         message["session_id"] = new.session_id
-    message.update({name: value for name, value in new.extra.items() if value})
+    message.update(new.extra)
     return values.dumps(message, encode), names

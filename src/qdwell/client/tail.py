@@ -78,6 +78,12 @@ class Tail:
             finally:
                 self._lock.release()
 
+    def after_fork(self) -> None:
+        """See `forks`: the line is the parent's."""
+        self._lock = threading.Lock()
+        self._over = True
+        self._close()
+
     def _close(self) -> None:
         if self._ends.detach() is not None:
             with contextlib.suppress(OSError):

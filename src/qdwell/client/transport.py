@@ -33,6 +33,7 @@ from qdwell.client.errors import (
     RequestsApiError,
     ServerUnreachable,
 )
+from qdwell.client.forks import watch
 from qdwell.client.tail import Tail, first_line
 from qdwell.clock import stopwatch_ns
 
@@ -147,6 +148,18 @@ class Transport:
         self._token_lock = threading.Lock()
         self._token = _Token()
         self._closed = threading.Event()
+        watch(self)
+
+    def after_fork(self) -> None:
+        """See `forks`: the connections are the parent's, the token serves both."""
+        closed = self._closed.is_set()
+        self._lock, self._token_lock = threading.Lock(), threading.Lock()
+        self._closed = threading.Event()
+        if closed:
+            self._closed.set()
+        _close_all(self._idle)  # our ends only; the parent's stay open
+        for tail in list(self._tails):
+            tail.after_fork()
 
     # ---- sending --------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from qdwell.client.errors import IBMError, RequestsApiError
+from qdwell.client.forks import watch
 from qdwell.client.transport import Request, Sends, path_of
 from qdwell.clock import stopwatch_ns
 
@@ -44,13 +45,18 @@ class Watcher:
 
     def __init__(self, transport: Sends) -> None:
         self._transport = transport
+        self._closed = False
+        self._pushed = True
+        self.after_fork()
+        watch(self)
+
+    def after_fork(self) -> None:
+        """See `forks`: nobody waits yet."""
         self._lock = threading.Condition()
         self._listeners: dict[str, list[Listener]] = {}
         self._unseen: set[str] = set()  #: waited for, and not looked at since the wait began
         self._thread: threading.Thread | None = None
-        self._closed = False
         self._cursor: str | None = None
-        self._pushed = True
 
     # ---- waiting --------------------------------------------------------------------------------
 
