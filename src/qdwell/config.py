@@ -199,13 +199,19 @@ class Plan:
 
     modes: tuple[str, ...] = setting(MODES, "Execution modes allowed (I3).", choices=MODES)
     session_interactive_ttl_seconds: int = setting(
-        60, "Idle time after which a session gives the machine back (L20, S23).", least=1
+        60,
+        "Idle time after which a session gives the machine back (L20, S23).",
+        least=1,
+        most=SECONDS_MAX,
     )
     batch_interactive_ttl_seconds: int = setting(
-        1, "Idle time after which a batch is inactive (L21, B9).", least=1
+        1, "Idle time after which a batch is inactive (L21, B9).", least=1, most=SECONDS_MAX
     )
     session_keep_alive_max_seconds: int = setting(
-        3_600, "Longest time that one request may keep an idle session active.", least=1
+        3_600,
+        "Longest time that one request may keep an idle session active.",
+        least=1,
+        most=SECONDS_MAX,
     )
     max_ttl_seconds: int = setting(
         28_800, "Longest life of a session, and its default (L6).", least=1, most=SECONDS_MAX
@@ -214,32 +220,52 @@ class Plan:
         28_800, "Longest life of a batch, and its default (L8, B10).", least=1, most=SECONDS_MAX
     )
     active_ttl_seconds: int | None = setting(
-        None, "Longest single active window; not set: as long as the life (S26).", least=1
+        None,
+        "Longest single active window; not set: as long as the life (S26).",
+        least=1,
+        most=SECONDS_MAX,
     )
     pending_jobs_max: int | None = setting(
-        None, "Queued and running jobs of an instance; not set: any number (L11).", least=1
+        None,
+        "Queued and running jobs of an instance; not set: any number (L11).",
+        least=1,
+        most=SECONDS_MAX,
     )
     usage_allocation_seconds: int | None = setting(
-        None, "Usage meant for an instance per window; beyond it only priority falls (I7).", least=1
+        None,
+        "Usage meant for an instance per window; beyond it only priority falls (I7).",
+        least=1,
+        most=SECONDS_MAX,
     )
     usage_limit_seconds: int | None = setting(
-        None, "Usage per window after which jobs stay queued until time frees up (I8).", least=1
+        None,
+        "Usage per window after which jobs stay queued until time frees up (I8).",
+        least=1,
+        most=SECONDS_MAX,
     )
     spend_limit_seconds: int | None = setting(
-        None, "Usage per window after which submissions are refused (I9).", least=1
+        None,
+        "Usage per window after which submissions are refused (I9).",
+        least=1,
+        most=SECONDS_MAX,
     )
     job_limit_seconds: int = setting(
         10_800, "Most quantum time of one job (L2).", least=1, most=SECONDS_MAX
     )
     simulator_job_limit_seconds: int = setting(
-        1_800, "Most time of one job on a simulator (J15); others share its processes.", least=1
+        1_800,
+        "Most time of one job on a simulator (J15); others share its processes.",
+        least=1,
+        most=SECONDS_MAX,
     )
-    executions_max: int = setting(10_000_000, "Most executions of one job (L14).", least=1)
+    executions_max: int = setting(
+        10_000_000, "Most executions of one job (L14).", least=1, most=10**12
+    )
     submissions_per_minute: int | None = setting(
-        None, "Submissions of one account; not set: any number (L12).", least=1
+        None, "Submissions of one account; not set: any number (L12).", least=1, most=SECONDS_MAX
     )
-    tags_max: int = setting(8, "Tags of a job (L17).", least=0)
-    tag_length_max: int = setting(86, "Characters of a tag (L17).", least=1)
+    tags_max: int = setting(8, "Tags of a job (L17).", least=0, most=SECONDS_MAX)
+    tag_length_max: int = setting(86, "Characters of a tag (L17).", least=1, most=SECONDS_MAX)
 
 
 def _backends() -> tuple[Backend, ...]:
@@ -280,7 +306,7 @@ class Config:
     def __post_init__(self) -> None:
         _check_backends(self.backends)
         for name, plan in self.plans.items():
-            _check_plan(name, plan)
+            check_plan(name, plan)
         _check_storage(self.store)
         _check_retention(self.retention)
         for name in ("public_url", "peer_url"):
@@ -368,7 +394,12 @@ def _check_backends(backends: tuple[Backend, ...]) -> None:
             raise ConfigError(f"{where}.target", f"has no meaning for kind {backend.kind}")
 
 
-def _check_plan(name: str, plan: Plan) -> None:
+def check_plan(name: str, plan: Plan) -> None:
+    """Check what single settings cannot say.
+
+    Raises:
+        ConfigError: the name is none, or two settings contradict each other.
+    """
     if not _NAME.fullmatch(name) or "." in name:  # a dot would be a table in the file
         raise ConfigError(f"plans.{name}", "is not a name for a plan")
     if not plan.modes:

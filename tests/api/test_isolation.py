@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.conftest import BASE, Site, User, as_if, bell
+from api.conftest import BASE, PLANS, Site, User, as_if, bell
 from qdwell.api.app import Route, routes
 from qdwell.api.metrics import Metrics
 from qdwell.clock import SystemClock
@@ -28,7 +28,12 @@ BODIES: dict[str, Any] = {
     "/sessions/{session_id}": {"accepting_jobs": False},
     "/sessions/{session_id}/keep_alive": {"seconds": 1},
     "/admin/backends/{name}": {"mode": "online"},
-    "/admin/instances": {"account": "a", "name": "b"},
+    "/admin/accounts": {"name": "a"},
+    "/admin/accounts/{name}": {"closed": True},
+    "/admin/plans": {"name": "a", "like": "nothing"},
+    "/admin/plans/{name}": {"settings": {"tags_max": 1}},
+    "/admin/instances/import": {"account": "a", "rows": [{"name": "/"}]},
+    "/admin/instances": {"account": "a", "name": "/"},
     "/admin/instances/{name}": {"plan": "default"},
     "/admin/instances/{name}/members/{user}": {"role": "admin"},
     "/admin/users": {"account": "a", "name": "b"},
@@ -103,7 +108,7 @@ async def test_a_stranger_learns_and_changes_nothing(site: Site, user: User, oth
 async def test_viewers_and_reading_tokens_change_nothing(site: Site, user: User) -> None:
     """A viewer, and a token for reading, may ask for everything in the instance and no more."""
     mine = await victim(user)
-    people = People(site.store, "test", SystemClock().now(), ("default",))
+    people = People(site.store, "test", SystemClock().now(), PLANS)
     name = f"v-{new_id()}"
     people.create_user(user.credentials.instance_name, name)
     people.set_member(user.crn, name, "viewer")

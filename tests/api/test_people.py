@@ -55,6 +55,66 @@ async def test_what_an_operator_changes_has_effect_at_once(site: Site) -> None:
     assert {it["actor"] for it in lines} == {site.first.user_id}
 
 
+async def test_a_plan_made_by_command_has_effect_at_once(site: Site) -> None:
+    """Made, given to an instance, changed, and seen by the next request; OpenAPI has its ranges."""
+    operator, name = await site.user(who=site.first), f"p-{new_id()}"
+    where = f"/admin/plans/{name}"
+    made = {"name": name, "like": "tight", "settings": {"pending_jobs_max": None, "tags_max": 1}}
+    assert (await operator.ask("POST", "/admin/plans", json=made)).status_code == 200
+    shown = (await operator.get(where)).json()
+    assert not shown["of_file"]
+    assert shown["settings"]["modes"] == ["job", "session"]
+    assert shown["settings"]["tags_max"] == 1
+    account = {"name": f"a-{new_id()}", "plan": name}
+    student = (await operator.ask("POST", "/admin/accounts", json=account)).json()
+    answer = (await site.http.post("/identity/token", data={"apikey": student["token"]})).json()
+    access = f"Bearer {answer['access_token']}"
+    somebody = as_if(operator, Authorization=access, Service_CRN=student["crn"])
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick", "tags": ["a", "b"]}
+    refused = fault(await somebody.ask("POST", "/jobs", json=body))
+    assert (refused["code"], refused["field"]) == (1204, "tags")
+    change = {"settings": {"tags_max": 2}}
+    assert (await operator.ask("PATCH", where, json=change)).status_code == 204
+    assert (await somebody.ask("POST", "/jobs", json=body)).status_code == 200
+    plan = (await somebody.get(f"//catalog/{name}")).json()
+    assert plan["id"] == name
+    assert "such as" in fault(await operator.ask("DELETE", where))["message"]
+    closed = {"closed": True}
+    one = f"/admin/accounts/{account['name']}"
+    assert (await operator.ask("PATCH", one, json=closed)).status_code == 204
+    assert fault(await somebody.get("/jobs"))["status"] == 401
+    schema = site.app.openapi()["paths"]["/api/v1/admin/plans"]["post"]["requestBody"]
+    text = str(schema)
+    assert "2147483647" in text
+    assert "Submissions of one account" in text
+
+
+async def test_what_waits_in_a_closed_instance_waits(site: Site) -> None:
+    """Closed: nobody acts in it, and its queue is held; opened again, it goes on."""
+    operator, user = await site.user(who=site.first), await site.user()
+    pause = "/admin/backends/spare"
+    assert (await operator.ask("PUT", pause, json={"mode": "paused"})).status_code == 200
+    job = await user.submit("spare")
+    one = f"/admin/instances/{user.credentials.instance_name}"
+    assert (await operator.ask("PATCH", one, json={"closed": True})).status_code == 204
+    assert fault(await user.get(f"/jobs/{job}"))["status"] == 403
+    online = {"mode": "online", "reason": ""}
+    assert (await operator.ask("PUT", pause, json=online)).status_code == 200
+    probe = await site.user()
+    await probe.finished(await probe.submit("spare"))
+    live = site.engine.live_job(job)
+    assert live is not None
+    assert live.state == "queued"
+    assert (await operator.ask("PATCH", one, json={"closed": False})).status_code == 204
+    assert (await user.finished(job))["status"] == "Completed"
+    lines = (await operator.get("/admin/audit?limit=4")).json()["audit"]
+    assert [it["action"] for it in lines] == [
+        "instance reopen", "backend online", "instance close", "backend paused",
+    ]  # fmt: skip
+    shown = (await operator.get(pause)).json()
+    assert (shown["mode"], "default" in shown["instances"]) == ("online", True)
+
+
 async def test_what_cannot_be_is_refused_by_name(site: Site, user: User) -> None:
     """Clear 4xx, and nothing in the log."""
     operator = await site.user(who=site.first)
@@ -69,6 +129,14 @@ async def test_what_cannot_be_is_refused_by_name(site: Site, user: User) -> None
         ("PUT", "/admin/instances/default/members/default", {"role": "king"}, 400),
         ("DELETE", "/admin/instances/default/members/nobody", None, 404),
         ("DELETE", "/admin/tokens/nothing", None, 404),
+        ("GET", "/admin/tokens/nothing", None, 404),
+        ("GET", "/admin/plans/nothing", None, 404),
+        ("PATCH", "/admin/plans/open", {"settings": {"tags_max": 1}}, 400),
+        ("POST", "/admin/plans", {"name": "x", "settings": {"tags_max": -1}}, 400),
+        ("POST", "/admin/plans", {"name": "x", "settings": {"modes": ["fast"]}}, 400),
+        ("PATCH", "/admin/accounts/default", {"closed": True}, 400),
+        ("POST", "/admin/instances/import", {"account": "c", "rows": [{"name": "/"}]}, 400),
+        ("PUT", "/admin/backends/nothing", {"mode": "online"}, 404),
     ):
         given = {} if body is None else {"json": body}
         answer = await operator.ask(method, path, **given)

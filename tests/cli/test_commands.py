@@ -32,7 +32,7 @@ def data_dir(tmp_path: Path) -> Path:
     """A data folder on which a server has been started once."""
     folder = tmp_path / "lab"
     folder.mkdir()
-    write_server(folder, ServerFacts(URL, ("default", "open")))
+    write_server(folder, ServerFacts(URL, Config().plans))
     return folder
 
 
@@ -117,7 +117,7 @@ def test_an_account_and_more_tokens_are_made_beside_the_server(data_dir: Path) -
 def test_what_an_operator_mistypes_is_told(data_dir: Path) -> None:
     plan = qdwell("account", "create", "bob", "--plan", "opne", "--data-dir", data_dir)
     assert plan.returncode == 1
-    assert "the config has: default, open" in plan.stderr
+    assert "there are: default, open" in plan.stderr
 
     qdwell("account", "create", "bob", "--data-dir", data_dir)
     twice = qdwell("account", "create", "bob", "--data-dir", data_dir)

@@ -21,7 +21,7 @@ from qdwell.cli.credentials import (
     write_credentials,
     write_server,
 )
-from qdwell.config import Config
+from qdwell.config import Config, Plan
 from qdwell.errors import ConfigError, StoreUnavailable
 
 URL = "http://127.0.0.1:8765"
@@ -61,11 +61,11 @@ def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
 
 def test_a_new_address_moves_the_lines_and_keeps_the_token(tmp_path: Path) -> None:
     write_credentials(tmp_path, LINES)
-    write_server(tmp_path, ServerFacts("http://127.0.0.1:9", ("default",)))
+    write_server(tmp_path, ServerFacts("http://127.0.0.1:9", {"default": Plan()}))
     moved = settings_for("http://127.0.0.1:9", token="secret-token", instance_crn=CRN)
     assert read_credentials(tmp_path) == render(moved)
     assert (tmp_path / "credentials.env").read_text() == render(moved)
-    assert read_server(tmp_path) == ServerFacts("http://127.0.0.1:9", ("default",))
+    assert read_server(tmp_path) == ServerFacts("http://127.0.0.1:9", {"default": Plan()})
 
 
 def test_a_folder_without_a_server_says_what_to_do(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_damaged_server_file_says_what_to_do(tmp_path: Path, text: str) -> Non
 
 def test_damaged_credentials_stop_the_command_but_not_the_server(tmp_path: Path) -> None:
     (tmp_path / "credentials.env").write_text("# mine\n")
-    write_server(tmp_path, ServerFacts(URL, ("default",)))
+    write_server(tmp_path, ServerFacts(URL, {"default": Plan()}))
     assert (tmp_path / "credentials.env").read_text() == "# mine\n"
     with pytest.raises(StoreUnavailable, match="damaged"):
         read_credentials(tmp_path)

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from qdwell.config import Plan
-from qdwell.errors import BadName, InBook, NotInBook, StoreError, UnknownPlan
+from qdwell.errors import BadRows, InBook, NotInBook, StoreError
 from qdwell.store import Store, accounts
 from qdwell.store.people import People, Row
 from qdwell.store.tables_who import audit, tokens
 
 NOW = 1_767_225_600_000
-PLANS = ("default", "open")
+PLANS = {"default": Plan(), "open": Plan(modes=("job",))}
 
 
 @pytest.fixture
@@ -32,12 +32,22 @@ def test_a_class_list_is_made_whole_or_not_at_all(store: Store, people: People) 
     assert [(it.name, it.plan, it.role) for it in owner.instances] == [("s7", "open", "member")]
     assert not owner.admin
     for rows, error in (
-        ([Row("new", "open"), Row("s7", "open")], InBook),
-        ([Row("new", "open"), Row("../x", "open")], BadName),
-        ([Row("new", "open"), Row("newer", "gold")], UnknownPlan),
+        ([Row("new", "open", 2), Row("s7", "open", 3)], "line 3: there is instance 's7' already"),
+        (
+            [Row("../x", "open", 2), Row("new", "open", 3)],
+            "line 2: instance '../x' must be letters",
+        ),
+        ([Row("new", "gold", 2), Row("new", "open", 3)], "line 2: there is no plan 'gold'"),
+        ([Row("new", "open", 2), Row("new", "open", 4)], "line 4: 'new' is on line 2 too"),
     ):
-        with pytest.raises(error):
+        with pytest.raises(BadRows, match=error):
             people.import_class("course", rows)
+
+    def full(_: object) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        people.import_class("course", [Row("new", "open", 2)], full)
     assert len(people.instances()) == 201
     assert len(people.users()) == 201
 

@@ -8,7 +8,7 @@ catalog are beside them, at the addresses where that client expects them (wire-p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -33,6 +33,7 @@ from qdwell.api.older import QUANTUM, Older
 from qdwell.api.outcomes import Outcomes
 from qdwell.api.parts import Parts
 from qdwell.api.people import PeopleRoutes
+from qdwell.api.plans import PlanRoutes
 from qdwell.api.push import Push
 from qdwell.api.queue import QueueRoutes
 from qdwell.api.sessions import SESSION_QUERY, Sessions
@@ -42,12 +43,14 @@ from qdwell.clock import Clock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
 from qdwell.store import Store
+from qdwell.wire import administration as a
 from qdwell.wire import messages as m
 
 BASE = "/api/v1"
 RUNTIME = "Runtime dialect"
 BESIDE = "Beside it, for the stock client"
 ADDED = "Added by qdwell"
+OPERATORS = "For operators"
 OLDER = "For clients from 0.20 to 0.40"
 REPEATED = {"tags", "status"}
 _TEXT = {"schema": {"type": "string"}}
@@ -69,7 +72,7 @@ class Route:
 
 def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     """All routes."""
-    feed = Feed(parts.engine, parts.closing, parts.clock.now())
+    feed = Feed(parts.engine, parts.closing)
     outcomes = Outcomes(parts, feed)
     jobs, submission = Jobs(parts), Submission(parts, outcomes)
     sessions, backends = Sessions(parts), Backends(parts)
@@ -125,34 +128,51 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     ]
     # fmt: on
     older = older_routes(parts) if parts.config.server.old_clients else []
-    return [*table, *people_routes(parts), *older]
+    return [*table, *admin_routes(parts), *older]
 
 
-def people_routes(parts: Parts) -> list[Route]:
-    """Switches of machines, and who may use the server: for operators."""
-    people, blob, R = PeopleRoutes(parts), "application/json", Route  # noqa: N806  as above
-    instances, users, tokens = (f"{BASE}/admin/{it}" for it in ("instances", "users", "tokens"))
+def admin_routes(parts: Parts) -> list[Route]:
+    """Who may use the server, under which plan, on which machine: for operators."""
+    people, plan, admin, R = PeopleRoutes(parts), PlanRoutes(parts), Admin(parts), Route  # noqa: N806
+    accounts, instances, users, tokens, plans, backends = (
+        f"{BASE}/admin/{it}"
+        for it in ("accounts", "instances", "users", "tokens", "plans", "backends")
+    )
     one, member = f"{instances}/{{name}}", f"{instances}/{{name}}/members/{{user}}"
     # fmt: off
-    return [
-        R("PUT", f"{BASE}/admin/backends/{{name}}", Admin(parts).set_mode, m.Device,
-          m.BackendModeRequest, section=ADDED),
-        R("GET", f"{BASE}/admin/accounts", people.accounts, blob, section=ADDED),
-        R("GET", f"{BASE}/admin/audit", people.audit, blob, query=("limit",), section=ADDED),
-        R("GET", instances, people.instances, blob, section=ADDED),
-        R("POST", instances, people.create_instance, blob, m.NewInstanceRequest, section=ADDED),
-        R("PATCH", one, people.change_instance, takes=m.InstanceChange, section=ADDED),
-        R("GET", f"{one}/members", people.members, blob, section=ADDED),
-        R("PUT", member, people.put_member, takes=m.MemberRequest, section=ADDED),
-        R("DELETE", member, people.delete_member, section=ADDED),
-        R("GET", users, people.users, blob, section=ADDED),
-        R("POST", users, people.create_user, blob, m.NewUserRequest, section=ADDED),
-        R("PATCH", f"{users}/{{name}}", people.change_user, takes=m.UserChange, section=ADDED),
-        R("GET", tokens, people.tokens, blob, query=("user",), section=ADDED),
-        R("POST", tokens, people.create_token, blob, m.NewTokenRequest, section=ADDED),
-        R("DELETE", f"{tokens}/{{token_id}}", people.revoke_token, section=ADDED),
+    table = [
+        R("GET", accounts, people.accounts, a.AccountList),
+        R("POST", accounts, people.create_account, a.Credentials, a.NewAccountRequest),
+        R("GET", f"{accounts}/{{name}}", people.account, a.AccountEntry),
+        R("PATCH", f"{accounts}/{{name}}", people.change_account, takes=a.ClosedChange),
+        R("GET", instances, people.instances, a.InstanceEntries),
+        R("POST", instances, people.create_instance, a.Made, a.NewInstanceRequest),
+        R("POST", f"{instances}/import", people.import_class, a.ClassList, a.ClassRequest),
+        R("GET", one, people.instance, a.InstanceEntry),
+        R("PATCH", one, people.change_instance, takes=a.InstanceChange),
+        R("GET", f"{one}/members", people.members, a.MemberList),
+        R("PUT", member, people.put_member, takes=a.MemberRequest),
+        R("DELETE", member, people.delete_member),
+        R("GET", users, people.users, a.UserList),
+        R("POST", users, people.create_user, a.Made, a.NewUserRequest),
+        R("GET", f"{users}/{{name}}", people.user, a.UserEntry),
+        R("PATCH", f"{users}/{{name}}", people.change_user, takes=a.UserChange),
+        R("GET", tokens, people.tokens, a.TokenList, query=("user",)),
+        R("POST", tokens, people.create_token, a.Credentials, a.NewTokenRequest),
+        R("GET", f"{tokens}/{{token_id}}", people.token, a.TokenEntry),
+        R("DELETE", f"{tokens}/{{token_id}}", people.revoke_token),
+        R("GET", plans, plan.list, a.PlanList),
+        R("POST", plans, plan.create, a.Made, a.NewPlanRequest),
+        R("GET", f"{plans}/{{name}}", plan.show, a.PlanEntry),
+        R("PATCH", f"{plans}/{{name}}", plan.change, takes=a.PlanChange),
+        R("DELETE", f"{plans}/{{name}}", plan.remove),
+        R("GET", backends, admin.backends, a.BackendEntries),
+        R("GET", f"{backends}/{{name}}", admin.backend, a.BackendEntry),
+        R("PUT", f"{backends}/{{name}}", admin.set_mode, m.Device, a.BackendModeRequest),
+        R("GET", f"{BASE}/admin/audit", people.audit, a.AuditLines, query=("limit",)),
     ]
     # fmt: on
+    return [replace(it, section=OPERATORS) for it in table]
 
 
 def older_routes(parts: Parts) -> list[Route]:
@@ -209,7 +229,7 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
         for base in (BASE, EXPERIMENTAL + BASE):
             waiting = WebSocketRoute(f"{base}/stream/jobs/{{job_id}}", Older(parts).stream)
             app.router.routes.append(waiting)
-    app.edge = Edge(app.behind_edge, started_at=clock.now(), hot=hot, told=metrics.request)
+    app.edge = Edge(app.behind_edge, hot=hot, told=metrics.request)
     app.state.parts = parts
     return app
 

@@ -43,9 +43,9 @@ class Discovery:
         return reply({"items": items, "limit": PAGE})
 
     async def plan(self, request: Request, plan_id: str) -> Response:
-        """Describe a plan."""
-        await self._parts.auth.owner(request)
-        if plan_id not in self._parts.config.plans:
+        """Describe the plan of an instance of the user's."""
+        owner = await self._parts.auth.owner(request)
+        if plan_id not in {it.plan for it in owner.instances}:  # others' plans are not told
             raise not_found(f"Plan {plan_id!r} not found.", "List the instances for their plans.")
         return reply(
             {

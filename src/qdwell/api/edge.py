@@ -12,7 +12,6 @@ Error bodies have two shapes at once: `errors` and `trace` as the current servic
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +33,7 @@ from qdwell.errors import (
     TooManyRequests,
     UnknownRoute,
 )
+from qdwell.store.ids import new_trace
 
 EXPERIMENTAL = "/experimental"
 _TRACE = "qdwell.trace"
@@ -97,20 +97,17 @@ class Hot:
 class Edge:
     """The ASGI application around all routes."""
 
-    def __init__(
-        self, app: ASGIApp, started_at: int, hot: Sequence[Hot] = (), told: Told | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, hot: Sequence[Hot] = (), told: Told | None = None) -> None:
         self.app = app
         self._told = told
         self._hot = hot
-        self._traces = (f"{started_at:x}-{n:x}" for n in itertools.count(1))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        trace = next(self._traces)
+        trace = new_trace()
         scope[_TRACE] = trace
         if scope["path"].startswith(EXPERIMENTAL + "/"):
             scope["path"] = scope["path"][len(EXPERIMENTAL) :]

@@ -1,9 +1,12 @@
 """What has changed, for those who wait: one feed for all, read from any place in it.
 
 Every stored change of a job, session, or batch gets the next number. The newest ones are kept, so a
-reader that comes back names the last number that it has seen and is told the rest: there is no
-buffer for each reader, and a slow one costs nothing. A reader that names a number we do not have
+reader that comes back names the last change that it has seen and is told the rest: there is no
+buffer for each reader, and a slow one costs nothing. A reader that names a change we do not have
 any more, or one of an earlier process, is told to look for itself (`reset`).
+
+Numbers stay inside: they would tell how much others do. A reader knows a change by a random name,
+its cursor, and only changes of its own instance, so its cursor moves with those alone.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from typing import Any
 
@@ -19,10 +23,21 @@ from qdwell.core.decisions import PutGroup, PutJob
 from qdwell.core.group import REPORTED
 from qdwell.core.job import SERVER_WORDS
 from qdwell.engine import Change, Engine
+from qdwell.store.ids import new_cursor
 
 KEPT = 20_000  # changes that can be told again
 TOLD_MOST = 2_000  # in one answer
 EVERYBODY = "*"  # in place of an instance: the changes of all, for operators
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One change, as it can be told again."""
+
+    number: int
+    cursor: str
+    instance: str
+    entry: dict[str, Any]
 
 
 class Feed:
@@ -31,15 +46,17 @@ class Feed:
     Args:
         engine: tells of changes.
         closing: set when the server stops; whoever waits is woken then.
-        epoch: distinguishes this process's numbers from those of another.
     """
 
-    def __init__(self, engine: Engine, closing: asyncio.Event, epoch: int) -> None:
+    def __init__(self, engine: Engine, closing: asyncio.Event) -> None:
         self._engine = engine
         self._closing = closing
-        self._epoch = epoch
         self._last = 0
-        self._kept: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=KEPT)
+        self._kept: deque[Kept] = deque()
+        self._numbers: dict[str, int] = {}  #: of the cursors of what is kept
+        self._begin = new_cursor()  #: names the place before the first change
+        self._newest: dict[str, Kept] = {}  #: change of an instance
+        self._gone: dict[str, int] = {}  #: number of an instance's newest change that is not kept
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}  #: by instance, or by job
         self._reading: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -49,8 +66,10 @@ class Feed:
         self._watch_end()
         if self._reading is None or self._reading.done():
             if self._reading is not None:
-                self._epoch += 1  # we were cut off: what was missed cannot be told
-                self._kept.clear()
+                # We were cut off: what was missed cannot be told.
+                self._begin = new_cursor()
+                for it in (self._kept, self._numbers, self._newest, self._gone):
+                    it.clear()
             self._reading = asyncio.create_task(self._read(), name="feed")
             await asyncio.sleep(0)  # the task has its place among the readers after one turn
 
@@ -72,9 +91,20 @@ class Feed:
         if entry is None:
             return
         self._last += 1
-        self._kept.append((self._last, instance, entry))
+        kept = Kept(self._last, new_cursor(), instance, entry)
+        self._kept.append(kept)
+        self._numbers[kept.cursor] = kept.number
+        self._newest[instance] = self._newest[EVERYBODY] = kept
+        if len(self._kept) > KEPT:
+            self._drop(self._kept.popleft())
         self._wake(instance)
         self._wake(EVERYBODY)
+
+    def _drop(self, old: Kept) -> None:
+        del self._numbers[old.cursor]
+        self._gone[old.instance] = self._gone[EVERYBODY] = old.number
+        if self._newest[old.instance] is old:
+            del self._newest[old.instance]
 
     def _wake(self, key: str) -> None:
         for waiter in self._waiting.pop(key, ()):
@@ -87,52 +117,43 @@ class Feed:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def cursor(self, number: int | None = None) -> str:
-        """The place behind a change; behind the newest one if no number is given."""
-        return f"{self._epoch:x}-{self._last if number is None else number:x}"
-
-    def since(
-        self, cursor: str | None, instance: str
-    ) -> tuple[str, list[tuple[int, dict[str, Any]]], bool]:
+    def since(self, cursor: str | None, instance: str) -> tuple[str, list[Kept], bool]:
         """The changes of an instance, or of `EVERYBODY`, behind a cursor.
 
-        Returns the cursor for the next time, the changes by number, and whether some may be
-        missing.
+        Returns the cursor for the next time, the changes, and whether some may be missing.
         """
+        newest = self._newest.get(instance)
+        now = self._begin if newest is None else newest.cursor
         if cursor is None:
-            return self.cursor(), [], False
-        number = self._number(cursor)
+            return now, [], False
+        number = self._number(cursor, instance)
         if number is None:
-            return self.cursor(), [], True
-        told = list(islice(self._behind(number, instance), TOLD_MOST + 1))
-        if len(told) > TOLD_MOST:
-            return self.cursor(told[-2][0]), told[:-1], False
-        return self.cursor(), told, False
+            return now, [], True
+        told = list(islice(self._behind(number, instance), TOLD_MOST))
+        return told[-1].cursor if told else cursor, told, False
 
     def has_news(self, cursor: str, instance: str) -> bool:
         """Whether `since` has something to tell."""
-        number = self._number(cursor)
+        number = self._number(cursor, instance)
         return number is None or any(True for _ in self._behind(number, instance))
 
-    def _number(self, cursor: str) -> int | None:
-        """The number that a cursor of this process means, if all behind it is still there."""
-        epoch, _, text = cursor.partition("-")
-        try:
-            number = int(text, 16)
-            known = int(epoch, 16) == self._epoch and number <= self._last
-        except ValueError:
-            return None
-        oldest = self._kept[0][0] if self._kept else self._last + 1
-        return number if known and number >= oldest - 1 else None
+    def _number(self, cursor: str, instance: str) -> int | None:
+        """The number that a cursor means, if all of the instance's behind it is still there."""
+        gone = self._gone.get(instance, 0)
+        number = 0 if cursor == self._begin else self._numbers.get(cursor)
+        return number if number is not None and number >= gone else None
 
-    def _behind(self, number: int, instance: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _behind(self, number: int, instance: str) -> Iterator[Kept]:
+        newest = self._newest.get(instance)
+        if newest is None or newest.number <= number:
+            return
         # From the newest one back: a reader has mostly seen all but the last few of thousands.
-        news = list(takewhile(lambda kept: kept[0] > number, reversed(self._kept)))
-        for at, owner, entry in reversed(news):
-            if owner == instance:
-                yield at, entry
+        news = list(takewhile(lambda kept: kept.number > number, reversed(self._kept)))
+        for kept in reversed(news):
+            if kept.instance == instance:
+                yield kept
             elif instance == EVERYBODY:
-                yield at, {**entry, "instance": owner}
+                yield replace(kept, entry={**kept.entry, "instance": kept.instance})
 
     async def wait_change(self, instance: str, ms: int) -> None:
         """Return at the next change of the instance, after `ms`, or when the server stops."""

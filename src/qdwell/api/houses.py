@@ -17,15 +17,17 @@ from starlette.types import ASGIApp
 
 from qdwell.api.app import build
 from qdwell.api.door import Door
+from qdwell.api.parts import Parts
 from qdwell.clock import Clock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
 from qdwell.engine.stations import fork_server
 from qdwell.errors import QdwellError, StoreError
-from qdwell.store import Store, accounts
+from qdwell.store import Store, accounts, book
 from qdwell.store.leadership import Leadership
 from qdwell.store.postgres import PostgresDatabase
 
+HEED_MS = 1_000  # how soon what a command has changed has effect
 TRY_AGAIN_MS = 500  # to start the engine, while the database does not answer
 
 log = structlog.get_logger("qdwell.server")
@@ -43,6 +45,7 @@ class Alone:
         watch(self._engine)
         self._config, self._store, self._clock, self._extend = config, store, clock, extend
         self._closing: asyncio.Event | None = None
+        self._heeding: asyncio.Task[None] | None = None
 
     async def start(self) -> ASGIApp:
         """Start the engine; return the application.
@@ -54,6 +57,7 @@ class Alone:
         app = build(self._config, self._store, self._engine, self._clock)
         self._extend(app)
         self._closing = app.state.parts.closing
+        self._heeding = asyncio.create_task(_heed(app.state.parts), name="accounts")
         return app
 
     async def ready(self) -> None:
@@ -71,6 +75,9 @@ class Alone:
 
     async def stop(self, grace_ms: int) -> None:
         """Stop the engine."""
+        if self._heeding is not None:
+            self._heeding.cancel()
+            await asyncio.gather(self._heeding, return_exceptions=True)
         await self._engine.stop(grace_ms)
 
 
@@ -100,7 +107,7 @@ class Shared:
         self._ready = asyncio.Event()
         self._engine: Engine | None = None
         self._epoch: int | None = None
-        self._closing: asyncio.Event | None = None
+        self._parts: Parts | None = None  # of the engine that is here
         self._keeping: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
 
@@ -120,8 +127,8 @@ class Shared:
 
     def close(self) -> None:
         """Answer what is held; the server stops."""
-        if self._closing is not None:
-            self._closing.set()
+        if self._parts is not None:
+            self._parts.closing.set()
 
     async def stop(self, grace_ms: int) -> None:
         """Stop the engine, if it is here, and let a follower lead.
@@ -167,8 +174,9 @@ class Shared:
             self._call(self._read_accounts)
 
     def _read_accounts(self) -> None:
-        if self._engine is not None and self._leadership.valid:
-            reading = asyncio.ensure_future(self._engine.instances_changed())
+        if self._parts is not None and self._leadership.valid:
+            self._parts.auth.forget()
+            reading = asyncio.ensure_future(self._parts.engine.instances_changed())
             reading.add_done_callback(_logged)
 
     async def _keep(self) -> None:
@@ -203,7 +211,7 @@ class Shared:
             await self._clock.sleep_until(self._clock.now() + TRY_AGAIN_MS)
             return
         self._extend(app)
-        self._engine, self._epoch, self._closing = engine, epoch, app.state.parts.closing
+        self._engine, self._epoch, self._parts = engine, epoch, app.state.parts
         self._door.app = app
         self._door.turn()
 
@@ -211,9 +219,24 @@ class Shared:
         """Another server leads: nothing of what is in memory here counts any more."""
         self._door.app = None
         self.close()
-        engine, self._engine, self._epoch = self._engine, None, None
+        engine, self._engine, self._epoch, self._parts = self._engine, None, None, None
         if engine is not None:
             await engine.abandon()
+
+
+async def _heed(parts: Parts) -> None:
+    """Take up what commands beside the server change; each is a line in the audit log."""
+    seen: int | None = None
+    while True:
+        try:
+            newest = await asyncio.to_thread(book.revision, parts.store)
+            if seen is not None and newest != seen:
+                parts.auth.forget()
+                await parts.engine.instances_changed()
+            seen = newest
+        except QdwellError as error:  # the next look will do
+            log.warning("accounts not read", error=str(error))
+        await parts.clock.sleep_until(parts.clock.now() + HEED_MS)
 
 
 def _logged(done: asyncio.Future[None]) -> None:

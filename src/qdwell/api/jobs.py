@@ -24,6 +24,7 @@ from qdwell.api.documents import (
 from qdwell.api.edge import JsonBytes, no_content, not_found, reply
 from qdwell.api.hold import LastAnswers, hold_ms
 from qdwell.api.older import as_known
+from qdwell.api.outcomes import check_may_take
 from qdwell.api.parts import Parts
 from qdwell.api.submission import check_tags
 from qdwell.core.job import SERVER_WORDS, JobState
@@ -136,6 +137,7 @@ class Jobs:
         crn = caller.instance.crn
         store = self._parts.store
         if row.details.private:  # reading erases, which is a write
+            check_may_take(caller, row)
             result = await asyncio.to_thread(store.read_result, crn, job_id)
         else:
             result = store.read_result(crn, job_id)

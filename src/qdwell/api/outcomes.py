@@ -19,11 +19,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from qdwell.api.auth import Caller
 from qdwell.api.documents import job_document
 from qdwell.api.feed import Feed
 from qdwell.api.parts import Parts
 from qdwell.core.job import JobState
-from qdwell.errors import QdwellError, StoreError, UnknownJob
+from qdwell.errors import NotAllowed, QdwellError, StoreError, UnknownJob
 from qdwell.store import JobRow
 
 HELD_MS_MAX = 60_000
@@ -43,18 +44,22 @@ class Outcomes:
         self._feed = feed
 
     async def tell(
-        self, request: Request, crn: str, job_id: str, held_ms: int, *, with_result: bool
+        self, request: Request, caller: Caller, job_id: str, held_ms: int, *, with_result: bool
     ) -> bytes | None:
         """The outcome as JSON; held until the end, or for so long. None: the asker has gone.
 
         Raises:
             UnknownJob: the instance has no such job.
+            NotAllowed: the result is private, and not the caller's.
         """
+        crn = caller.instance.crn
         row = await self._ended(crn, job_id, held_ms)
         answer: dict[str, Any] = {"job": job_document(row, with_codes=True, params=None)}
         if row.job.state is JobState.COMPLETED and with_result:
-            if row.details.private and await request.is_disconnected():
-                return None  # it can be read once, and nobody is there
+            if row.details.private:
+                check_may_take(caller, row)
+                if await request.is_disconnected():
+                    return None  # it can be read once, and nobody is there
             result = await self._result(crn, row)
             answer["result"] = None if result is None else orjson.Fragment(result)
         return orjson.dumps(answer)
@@ -92,6 +97,21 @@ class Outcomes:
             return store.blobs.get(row.result)
         except StoreError:  # the job was deleted while we looked
             return store.read_result(crn, row.job.id)
+
+
+def check_may_take(caller: Caller, row: JobRow) -> None:
+    """Refuse to give out a private result to anybody but its user: reading it erases it (J29).
+
+    Raises:
+        NotAllowed: the job is another user's, or the role or the token is for reading only.
+    """
+    if row.details.user_id != caller.user_id:
+        raise NotAllowed("This result is private: only the user who submitted the job can read it.")
+    if caller.instance.role == "viewer" or not caller.owner.may_change:
+        raise NotAllowed(
+            "Reading a private result erases it, and this token, or your role in this instance, "
+            "is for reading only."
+        )
 
 
 class TwoLines(Response):

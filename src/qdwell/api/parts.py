@@ -41,8 +41,9 @@ class Parts:
         return caller
 
     def plan(self, caller: Caller) -> Plan:
-        """The plan of the caller's instance; one that the config no longer has is `default`."""
-        plan = self.config.plans.get(caller.instance.plan) or self.config.plans["default"]
+        """The plan of the caller's instance; one that is no more is `default`."""
+        plans = self.engine.plans
+        plan = plans.get(caller.instance.plan) or plans["default"]
         return caller.instance.terms(plan)
 
     def backend(self, caller: Caller, name: str) -> BackendView | None:

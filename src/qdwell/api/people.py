@@ -5,38 +5,26 @@ Every change is in the audit log, and has effect with the next request.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.body import Query, read_message
-from qdwell.api.edge import not_found, reply
+from qdwell.api.body import Query
+from qdwell.api.edge import no_content, reply
+from qdwell.api.operators import OperatorRoutes
 from qdwell.api.parts import Parts
-from qdwell.errors import AccountError, BadInput, NotInBook, UnknownBackend
-from qdwell.store.people import PAGE_MAX, People
-from qdwell.wire.messages import (
-    InstanceChange,
-    MemberRequest,
-    NewInstanceRequest,
-    NewTokenRequest,
-    NewUserRequest,
-    UserChange,
-)
+from qdwell.errors import BadInput, UnknownBackend
+from qdwell.store.book import PAGE_MAX
+from qdwell.store.people import People, Row
+from qdwell.wire import administration as m
 
-BODY_BYTES_MAX = 16_384
-T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+CLASS_BYTES_MAX = 2_000_000  # ten thousand names, with their plans
 
 
-class PeopleRoutes:
-    """What only an operator may see and do."""
+class PeopleRoutes(OperatorRoutes[People]):
+    """The book of people."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        super().__init__(parts, People)
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -51,6 +39,22 @@ class PeopleRoutes:
     async def users(self, request: Request) -> Response:
         """List the users of all accounts."""
         return await self._list(request, "users", lambda book: book.users())
+
+    async def account(self, request: Request, name: str) -> Response:
+        """Show one account, with its instances and users."""
+        return await self._show(request, lambda book: book.account(name))
+
+    async def instance(self, request: Request, name: str) -> Response:
+        """Show one instance, with its members."""
+        return await self._show(request, lambda book: book.instance(name))
+
+    async def user(self, request: Request, name: str) -> Response:
+        """Show one user, with the instances of which they are a member."""
+        return await self._show(request, lambda book: book.user(name))
+
+    async def token(self, request: Request, token_id: str) -> Response:
+        """Show one token, without what signs in."""
+        return await self._show(request, lambda book: book.token(token_id))
 
     async def members(self, request: Request, name: str) -> Response:
         """List who may act in an instance, and as what."""
@@ -68,9 +72,35 @@ class PeopleRoutes:
 
     # ---- changing -------------------------------------------------------------------------------
 
+    async def create_account(self, request: Request) -> Response:
+        """Make an account with an instance and a user of its name, and a token, shown only here."""
+        book, asked = await self._asked(request, m.NewAccountRequest)
+        made = await self._change(lambda: book.create_account(asked.name, asked.plan))
+        return reply({"name": asked.name, "token": made.token, "crn": made.instance_crn})
+
+    async def change_account(self, request: Request, name: str) -> Response:
+        """Close an account, so that nobody of it signs in; or open it again."""
+        book, asked = await self._asked(request, m.ClosedChange)
+        await self._change(lambda: book.close_account(name, closed=asked.closed))
+        return no_content()
+
+    async def import_class(self, request: Request) -> Response:
+        """Make an instance, a user, and a token for each line of a class list: all or none."""
+        book, asked = await self._asked(request, m.ClassRequest, CLASS_BYTES_MAX)
+        rows = [Row(it.name, it.plan, line) for line, it in enumerate(asked.rows, 1)]
+        made = await self._change(lambda: book.import_class(asked.account, rows))
+        return reply(
+            {
+                "made": [
+                    {"name": it.instance_name, "token": it.token, "crn": it.instance_crn}
+                    for it in made
+                ]
+            }
+        )
+
     async def create_instance(self, request: Request) -> Response:
         """Make an instance, and its account if there is none of that name."""
-        book, asked = await self._asked(request, NewInstanceRequest)
+        book, asked = await self._asked(request, m.NewInstanceRequest)
         own = asked.model_dump(exclude={"account", "name", "plan"}, exclude_none=True)
         self._check_backends(asked.backends)
         crn = await self._change(
@@ -79,42 +109,53 @@ class PeopleRoutes:
         return reply({"crn": crn, "name": asked.name})
 
     async def change_instance(self, request: Request, name: str) -> Response:
-        """Change an instance's plan, backends, or own limits; null gives the plan's back."""
-        book, asked = await self._asked(request, InstanceChange)
+        """Change an instance's plan, backends, or own limits, or close it; null: the plan's."""
+        book, asked = await self._asked(request, m.InstanceChange)
         changes = asked.model_dump(exclude_unset=True)
-        if not changes or ("plan" in changes and asked.plan is None):
-            raise BadInput("Nothing is to be changed, or the plan to nothing.", field="plan")
+        for field in ("plan", "closed"):
+            if field in changes and changes[field] is None:
+                raise BadInput(f"Field {field!r} cannot be null.", field=field)
+        if not changes:
+            raise BadInput("Nothing is to be changed.", solution="Name what shall be otherwise.")
         self._check_backends(asked.backends)
-        await self._change(lambda: book.change_instance(name, changes))
-        return Response(status_code=204)
+        closed = changes.pop("closed", None)
+
+        def change() -> None:
+            if changes:
+                book.change_instance(name, changes)
+            if closed is not None:
+                book.close_instance(name, closed=closed)
+
+        await self._change(change)
+        return no_content()
 
     async def put_member(self, request: Request, name: str, user: str) -> Response:
         """Let a user act in an instance, in a role."""
-        book, asked = await self._asked(request, MemberRequest)
+        book, asked = await self._asked(request, m.MemberRequest)
         await self._change(lambda: book.set_member(name, user, asked.role))
-        return Response(status_code=204)
+        return no_content()
 
     async def delete_member(self, request: Request, name: str, user: str) -> Response:
         """Let a user act in an instance no longer."""
         book = await self._book(request)
         await self._change(lambda: book.remove_member(name, user))
-        return Response(status_code=204)
+        return no_content()
 
     async def create_user(self, request: Request) -> Response:
         """Make a user in an account."""
-        book, asked = await self._asked(request, NewUserRequest)
+        book, asked = await self._asked(request, m.NewUserRequest)
         made = await self._change(lambda: book.create_user(asked.account, asked.name))
         return reply({"id": made, "name": asked.name})
 
     async def change_user(self, request: Request, name: str) -> Response:
         """Shut a user out, or let them in again."""
-        book, asked = await self._asked(request, UserChange)
+        book, asked = await self._asked(request, m.UserChange)
         await self._change(lambda: book.disable_user(name, disabled=asked.disabled))
-        return Response(status_code=204)
+        return no_content()
 
     async def create_token(self, request: Request) -> Response:
         """Make a token; this answer is the only place where it is ever shown."""
-        book, asked = await self._asked(request, NewTokenRequest)
+        book, asked = await self._asked(request, m.NewTokenRequest)
         ends = None
         if asked.expires_in_seconds is not None:
             ends = self._parts.clock.now() + asked.expires_in_seconds * 1000
@@ -127,48 +168,12 @@ class PeopleRoutes:
         """End a token."""
         book = await self._book(request)
         await self._change(lambda: book.revoke_token(token_id))
-        return Response(status_code=204)
+        return no_content()
 
     # ---- common ---------------------------------------------------------------------------------
-
-    async def _book(self, request: Request) -> People:
-        parts = self._parts
-        owner = await parts.auth.operator(request)
-        return People(parts.store, owner.user_id, parts.clock.now(), parts.config.plans)
-
-    async def _asked(self, request: Request, model: type[M]) -> tuple[People, M]:
-        book = await self._book(request)
-        return book, await read_message(request, model, BODY_BYTES_MAX, 4)
-
-    async def _list(
-        self,
-        request: Request,
-        name: str,
-        ask: Callable[[People], list[dict[str, Any]]],
-        query: tuple[str, ...] = (),
-    ) -> Response:
-        book = await self._book(request)
-        Query(request, query)
-        return reply({name: await _taught(lambda: ask(book))})
-
-    async def _change(self, change: Callable[[], T]) -> T:
-        done = await _taught(change)
-        self._parts.auth.forget()
-        await self._parts.engine.instances_changed()
-        return done
 
     def _check_backends(self, names: list[str] | None) -> None:
         for name in names or ():
             view = self._parts.engine.backend(name)
             if view is None or view.name != name:
                 raise UnknownBackend(name)
-
-
-async def _taught(work: Callable[[], T]) -> T:
-    """Do it in a thread; what the book refuses is the request's fault."""
-    try:
-        return await asyncio.to_thread(work)
-    except NotInBook as error:
-        raise not_found(f"{error}.", "List what there is.") from None
-    except AccountError as error:
-        raise BadInput(f"{error}.") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -18,10 +17,10 @@ from starlette.responses import Response, StreamingResponse
 
 from qdwell.api.body import Query
 from qdwell.api.edge import JsonBytes, reply
-from qdwell.api.feed import EVERYBODY, Feed
+from qdwell.api.feed import EVERYBODY, Feed, Kept
 from qdwell.api.outcomes import HELD_MS_MAX, Outcomes
 from qdwell.api.parts import Parts
-from qdwell.errors import NotAllowed
+from qdwell.errors import NotAllowed, RequestError
 
 TEXTS_KEPT = 1_000  # events that were written lately
 STREAM_PULSE_MS = 15_000  # a comment keeps proxies from closing a quiet stream
@@ -34,7 +33,7 @@ class Push:
         self._parts = parts
         self._feed = feed
         self._outcomes = outcomes
-        self._texts: OrderedDict[str, bytes] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, bool], bytes] = OrderedDict()
 
     async def outcome(self, request: Request, job_id: str) -> Response:
         """Show a job, and its result if it has completed; held until then, or for `wait_ms`."""
@@ -43,7 +42,7 @@ class Push:
         held = query.page("wait_ms", 0, HELD_MS_MAX, least=0)
         told = await self._outcomes.tell(
             request,
-            caller.instance.crn,
+            caller,
             job_id,
             held,
             with_result=query.flag("result") is not False,
@@ -67,7 +66,7 @@ class Push:
         after = query.text("after") or request.headers.get("last-event-id")
         if "text/event-stream" in request.headers.get("accept", ""):
             return StreamingResponse(
-                self._stream(whose, after),
+                self._stream(request, whose, after),
                 media_type="text/event-stream",
                 headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
             )
@@ -76,32 +75,44 @@ class Push:
         if held and after is not None and not changes and not reset:
             await self._feed.wait_change(whose, held)
             cursor, changes, reset = self._feed.since(after, whose)
-        told = [entry for _, entry in changes]
+        told = [it.entry for it in changes]
         return reply({"cursor": cursor, "changes": told, "reset": reset})
 
-    async def _stream(self, whose: str, after: str | None) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, request: Request, whose: str, after: str | None
+    ) -> AsyncIterator[bytes]:
         cursor, _, _ = self._feed.since(None, whose)
         cursor = after or cursor
         yield f"retry: 500\nid: {cursor}\n\n".encode()
         while not self._parts.closing.is_set():
+            if not await self._still_may(request):
+                return
             cursor, changes, reset = self._feed.since(cursor, whose)
             if reset:
                 yield f"id: {cursor}\nevent: reset\ndata: {{}}\n\n".encode()
             if changes:
-                yield b"".join(self._text(number, change) for number, change in changes)
+                yield b"".join(self._text(it) for it in changes)
             if not changes and not reset:
                 await self._feed.wait_change(whose, STREAM_PULSE_MS)
                 if not self._feed.has_news(cursor, whose):
                     yield b":\n\n"
 
-    def _text(self, number: int, change: dict[str, Any]) -> bytes:
-        """A change as an event; it is written once for all who listen."""
-        cursor = self._feed.cursor(number)
-        text = self._texts.get(cursor)
+    async def _still_may(self, request: Request) -> bool:
+        """Whether who listens still may: a token that is revoked ends its streams too."""
+        try:
+            caller = await self._parts.caller(request)
+        except RequestError:
+            return False
+        return caller.owner.admin or request.query_params.get("all") is None
+
+    def _text(self, change: Kept) -> bytes:
+        """A change as an event; it is written once for all who listen to the same instance."""
+        key = change.cursor, "instance" in change.entry
+        text = self._texts.get(key)
         if text is None:
-            data = orjson.dumps(change).decode()
-            text = f"id: {cursor}\nevent: {change['kind']}\ndata: {data}\n\n".encode()
-            self._texts[cursor] = text
+            data = orjson.dumps(change.entry).decode()
+            text = f"id: {change.cursor}\nevent: {change.entry['kind']}\ndata: {data}\n\n".encode()
+            self._texts[key] = text
             if len(self._texts) > TEXTS_KEPT:
                 self._texts.popitem(last=False)
         return text

@@ -150,12 +150,13 @@ class Sessions:
         """The group, live or closed; one of another instance is unknown (S13)."""
         crn = caller.instance.crn
         group = self._parts.engine.live_group(session_id)
-        if group is None:
-            row = await asyncio.to_thread(self._parts.store.group, crn, session_id)
-            group = row.group if row is not None else None
-        if group is None or group.instance != crn:
+        if group is not None and group.instance == crn:
+            return group
+        # Another instance's is looked for like an unknown one, so that it takes as long.
+        row = await asyncio.to_thread(self._parts.store.group, crn, session_id)
+        if row is None:
             raise UnknownSession(session_id, on_resource=True)
-        return group
+        return row.group
 
     def _document(self, group: Group) -> dict[str, object]:
         history = self._parts.store.group_timestamps(group.id)

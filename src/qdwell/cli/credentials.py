@@ -17,9 +17,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from qdwell.config import Config, Storage
+from qdwell.config import Config, Plan, Storage
 from qdwell.errors import ConfigError, StoreUnavailable
+from qdwell.settings import read
 from qdwell.store.places import Place
 
 CREDENTIALS_FILE = "credentials.env"
@@ -37,7 +39,7 @@ class ServerFacts:
     """What a data folder remembers of its server."""
 
     url: str  #: the origin that users reach, without an end slash
-    plans: tuple[str, ...]  #: the plans its config has
+    plans: Mapping[str, Plan]  #: the plans its config file has
     store: Storage = field(default_factory=Storage)  #: where it keeps its state
 
     def place(self, data_dir: Path) -> Place:
@@ -89,7 +91,9 @@ def read_credentials(data_dir: Path) -> str:
 
 def write_server(data_dir: Path, facts: ServerFacts) -> None:
     """Remember what the server of this folder is reached by, and renew `credentials.env`."""
-    _replace(data_dir / SERVER_FILE, json.dumps(asdict(facts), indent=2) + "\n")
+    plans = {name: _given(it) for name, it in facts.plans.items()}
+    written = {"url": facts.url, "plans": plans, "store": asdict(facts.store)}
+    _replace(data_dir / SERVER_FILE, json.dumps(written, indent=2) + "\n")
     # A server on a free port has a new URL each time; the token stays. A file that its owner has
     # changed beyond recognition is left alone.
     path = data_dir / CREDENTIALS_FILE
@@ -109,7 +113,7 @@ def read_server(data_dir: Path) -> ServerFacts:
         facts = json.loads(path.read_text(encoding="utf-8"))
         return ServerFacts(
             url=str(facts["url"]),
-            plans=tuple(map(str, facts["plans"])),
+            plans=_plans(facts["plans"]),
             store=Storage(**facts.get("store", {})),
         )
     except FileNotFoundError:
@@ -117,8 +121,20 @@ def read_server(data_dir: Path) -> ServerFacts:
             f"no server has been started on {data_dir}; "
             f"start one first: qdwell serve --data-dir {data_dir}"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise StoreUnavailable(f"{path} is damaged; start the server again to renew it") from error
+
+
+def _given(plan: Plan) -> dict[str, Any]:
+    """The settings of a plan that are set."""
+    return {name: it for name, it in asdict(plan).items() if it is not None}
+
+
+def _plans(written: Any) -> dict[str, Plan]:
+    """The plans as they were written; earlier releases wrote the names alone."""
+    if isinstance(written, list):
+        return {str(name): Plan() for name in written}
+    return {name: read(Plan, it, f"plans.{name}") for name, it in written.items()}
 
 
 def public_url(config: Config, bound_url: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from qdwell import __version__
-from qdwell.cli import admin, job, operate, people, run, upkeep, user
+from qdwell.cli import admin, job, operate, people, plans, run, upkeep, user
 from qdwell.cli.asking import AccountName
 from qdwell.cli.credentials import (
     CREDENTIALS_FILE,
@@ -46,6 +46,7 @@ for command in (user.login, user.jobs, user.sessions, user.backends, user.usage)
     app.command()(command)
 app.add_typer(people.instance, name="instance")
 app.add_typer(people.user, name="user")
+app.add_typer(plans.plan, name="plan")
 app.command()(people.audit)
 app.add_typer(job.job, name="job")
 app.add_typer(user.session, name="session")
@@ -96,7 +97,7 @@ def serve(
 
     def on_ready(bound_url: str) -> None:
         url = public_url(settings, bound_url)
-        write_server(data_dir, ServerFacts(url, tuple(settings.plans), settings.store))
+        write_server(data_dir, ServerFacts(url, settings.plans, settings.store))
         made = admin.first_account(Place.of(settings, data_dir), url)
         typer.echo(f"qdwell {__version__} serves {url}")
         if made is None:

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from qdwell.cli.asking import AccountName, AsJson, Door, local, print_json, print_table, state_text
+from qdwell.cli.asking import (
+    AccountName,
+    AsJson,
+    Door,
+    local,
+    print_facts,
+    print_json,
+    print_table,
+    state_text,
+)
 
 WAIT_MS = 20_000
 
@@ -26,6 +35,39 @@ def _switch(name: str, mode: str, reason: str, account: str | None) -> None:
     door = Door(account)
     it = door.change("PUT", path_of("admin", "backends", name), {"mode": mode, "reason": reason})
     typer.echo(f"{it['name']} is {it['status']['name']}.", err=True)
+
+
+@backend.command("list")
+def list_backends(as_json: AsJson = False, account: AccountName = None) -> None:
+    """List the backends: how each is switched, and how many instances may use it."""
+    found: list[dict[str, Any]] = Door(account).get("/admin/backends")["backends"]
+    if as_json:
+        print_json(found)
+        return
+    heads = ("Backend", "Mode", "Reason", "Qubits>", "Lanes>", "Queued>", "Instances>")
+    print_table(
+        heads,
+        (
+            (
+                it["name"], state_text(it["mode"]), it["reason"], it["qubits"], it["lanes"],
+                it["queue_length"], len(it["instances"]),
+            )
+            for it in found
+        ),
+        "None.",
+    )  # fmt: skip
+
+
+@backend.command("show")
+def show_backend(name: BackendName, as_json: AsJson = False, account: AccountName = None) -> None:
+    """Show one backend, with the instances that may use it; `qdwell instance change` says which."""
+    from qdwell.client.transport import path_of
+
+    found = Door(account).get(path_of("admin", "backends", name))
+    if as_json:
+        print_json(found)
+        return
+    print_facts((key, ", ".join(it) if isinstance(it, list) else it) for key, it in found.items())
 
 
 @backend.command("pause")

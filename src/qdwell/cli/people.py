@@ -7,67 +7,30 @@ seconds. The store is imported inside the functions, since most commands do not 
 from __future__ import annotations
 
 import csv
-import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qdwell.cli.admin import DATA_DIR, DataDir, accounts, tokens
-from qdwell.cli.asking import AsJson, print_json, print_table
+from qdwell.cli.admin import DATA_DIR, DataDir, people, show_list, show_one
+from qdwell.cli.asking import AsJson
 from qdwell.cli.credentials import read_server, render, settings_for
-from qdwell.clock import SystemClock, iso
+from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qdwell.store.people import People, Row
+    from qdwell.store.accounts import Credentials
+    from qdwell.store.people import Row
 
-ACTOR = "command line"
 ROWS_MAX = 10_000
 
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="Name or CRN.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="Name or id.")]
-Plan = Annotated[str, typer.Option(help="Plan, as the server's config names it.")]
-T = TypeVar("T")
+Plan = Annotated[str, typer.Option(help="Plan; see `qdwell plan list`.")]
 
 instance = typer.Typer(no_args_is_help=True, help="Instances and their members.")
 user = typer.Typer(no_args_is_help=True, help="Users.")
-
-
-def _book(data_dir: Path, work: Callable[[People], T]) -> T:
-    from qdwell.store import open_store
-    from qdwell.store.people import People
-
-    server = read_server(data_dir)
-    store = open_store(server.place(data_dir))
-    try:
-        return work(People(store, ACTOR, SystemClock().now(), server.plans))
-    finally:
-        store.close()
-
-
-def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
-    if as_json:
-        print_json(rows)
-        return
-    print_table(columns, (tuple(_cell(it, name) for name in columns) for it in rows), "None.")
-
-
-def _cell(row: dict[str, Any], name: str) -> str:
-    value = row[name]
-    if value is None:
-        return "-"
-    if name in ("at", "created") or name.endswith("_at"):
-        return iso(value)
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-@accounts.command("list")
-def list_accounts(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
-    """List the accounts."""
-    _show(_book(data_dir, lambda it: it.accounts()), ("name", "id", "created"), as_json)
 
 
 # ---- instances ----------------------------------------------------------------------------------
@@ -76,8 +39,31 @@ def list_accounts(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None
 @instance.command("list")
 def list_instances(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
     """List the instances of all accounts."""
-    columns = ("name", "plan", "backends", "allocation_seconds", "limit_seconds", "spend_seconds")
-    _show(_book(data_dir, lambda it: it.instances()), columns, as_json)
+    columns = (
+        "name", "plan", "backends", "allocation_seconds", "limit_seconds", "spend_seconds",
+        "closed_at",
+    )  # fmt: skip
+    show_list(people(data_dir, lambda it: it.instances()), columns, as_json)
+
+
+@instance.command("show")
+def show_instance(name: Instance, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
+    """Show one instance: its plan, what is its own, and its members."""
+    show_one(people(data_dir, lambda it: it.instance(name)), as_json)
+
+
+@instance.command("close")
+def close_instance(name: Instance, data_dir: DataDir = DATA_DIR) -> None:
+    """Let nobody act in an instance any more; what is there stays, and what waits waits."""
+    people(data_dir, lambda it: it.close_instance(name))
+    typer.echo(f"{name} is closed.", err=True)
+
+
+@instance.command("reopen")
+def reopen_instance(name: Instance, data_dir: DataDir = DATA_DIR) -> None:
+    """Let its members act in an instance again."""
+    people(data_dir, lambda it: it.close_instance(name, closed=False))
+    typer.echo(f"{name} is open.", err=True)
 
 
 @instance.command("create")
@@ -88,7 +74,7 @@ def create_instance(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Make an instance, and print its CRN."""
-    typer.echo(_book(data_dir, lambda it: it.create_instance(account, name, plan)))
+    typer.echo(people(data_dir, lambda it: it.create_instance(account, name, plan)))
 
 
 @instance.command("change")
@@ -112,14 +98,14 @@ def change_instance(
     changes |= {key: seconds or None for key, seconds in own.items() if seconds is not None}
     if not changes:
         raise ConfigError("qdwell instance change", "nothing is to be changed; see --help")
-    _book(data_dir, lambda it: it.change_instance(name, changes))
+    people(data_dir, lambda it: it.change_instance(name, changes))
     typer.echo(f"{name} is changed.", err=True)
 
 
 @instance.command("members")
 def list_members(name: Instance, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
     """List who may act in an instance, and as what."""
-    _show(_book(data_dir, lambda it: it.members(name)), ("name", "role", "created"), as_json)
+    show_list(people(data_dir, lambda it: it.members(name)), ("name", "role", "created"), as_json)
 
 
 @instance.command("add")
@@ -130,14 +116,14 @@ def add_member(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Let a user act in an instance, or change their role there."""
-    _book(data_dir, lambda it: it.set_member(name, member, role))
+    people(data_dir, lambda it: it.set_member(name, member, role))
     typer.echo(f"{member} is {role} of {name}.", err=True)
 
 
 @instance.command("remove")
 def remove_member(name: Instance, member: UserName, data_dir: DataDir = DATA_DIR) -> None:
     """Let a user act in an instance no longer; their jobs stay."""
-    _book(data_dir, lambda it: it.remove_member(name, member))
+    people(data_dir, lambda it: it.remove_member(name, member))
     typer.echo(f"{member} is no member of {name} any more.", err=True)
 
 
@@ -155,18 +141,49 @@ def import_class(
 ) -> None:
     """Make an instance, a user, and a token for each row, and write NAME.env for each.
 
-    All or none are made. The files can be read by you alone; each has one user's lines.
+    All or none are made, at once beside a running server. The files can be read by you alone; each
+    has one user's lines. None that is there already is written over.
     """
     rows = _rows(file, plan)
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     url = read_server(data_dir).url
-    for made in _book(data_dir, lambda it: it.import_class(account or file.stem, rows)):
-        lines = render(settings_for(url, token=made.token, instance_crn=made.instance_crn))
-        path = out / f"{made.instance_name}.env"
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as target:
-            target.write(lines)
+    written: list[Path] = []
+
+    def hand_over(made: list[Credentials]) -> None:
+        for it in made:
+            lines = render(settings_for(url, token=it.token, instance_crn=it.instance_crn))
+            written.append(_write_new(out / f"{it.instance_name}.env", lines))
+        _sync(out)
+
+    try:
+        people(data_dir, lambda it: it.import_class(account or file.stem, rows, hand_over))
+    except BaseException:
+        for path in written:  # tokens that nobody's are
+            path.unlink(missing_ok=True)
+        raise
     typer.echo(f"{len(rows)} instances made; their credentials are in {out}.", err=True)
+
+
+def _write_new(path: Path, text: str) -> Path:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        why = "is there already, and may hold somebody's token; nobody was made: use another --out"
+        raise ConfigError(str(path), why) from None
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(handle)
+    return path
+
+
+def _sync(folder: Path) -> None:
+    """The names of the files are as durable as what they hold."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _rows(file: Path, plan: str) -> list[Row]:
@@ -175,10 +192,13 @@ def _rows(file: Path, plan: str) -> list[Row]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.DictReader(text, strict=True)
-            found = [
-                Row((it.get("name") or "").strip(), (it.get("plan") or plan).strip())
-                for it in reader
-            ]
+            found = []
+            for it in reader:
+                line = reader.line_num
+                if None in it:
+                    raise ConfigError(f"{file} line {line}", "has more columns than the first line")
+                name, its = (it.get("name") or "").strip(), (it.get("plan") or plan).strip()
+                found.append(Row(name, its, line))
             unknown = set(reader.fieldnames or ()) - {"name", "plan"}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(str(file), f"cannot be read: {error}") from None
@@ -195,7 +215,13 @@ def _rows(file: Path, plan: str) -> list[Row]:
 def list_users(data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
     """List the users of all accounts."""
     columns = ("name", "id", "account", "created", "disabled_at")
-    _show(_book(data_dir, lambda it: it.users()), columns, as_json)
+    show_list(people(data_dir, lambda it: it.users()), columns, as_json)
+
+
+@user.command("show")
+def show_user(name: UserName, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
+    """Show one user, with the instances of which they are a member."""
+    show_one(people(data_dir, lambda it: it.user(name)), as_json)
 
 
 @user.command("create")
@@ -205,20 +231,20 @@ def create_user(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Make a user, and print their id; `qdwell instance add` lets them act somewhere."""
-    typer.echo(_book(data_dir, lambda it: it.create_user(account, name)))
+    typer.echo(people(data_dir, lambda it: it.create_user(account, name)))
 
 
 @user.command("disable")
 def disable_user(name: UserName, data_dir: DataDir = DATA_DIR) -> None:
     """Shut a user out; their jobs stay."""
-    _book(data_dir, lambda it: it.disable_user(name))
+    people(data_dir, lambda it: it.disable_user(name))
     typer.echo(f"{name} is shut out.", err=True)
 
 
 @user.command("enable")
 def enable_user(name: UserName, data_dir: DataDir = DATA_DIR) -> None:
     """Let a user in again."""
-    _book(data_dir, lambda it: it.disable_user(name, disabled=False))
+    people(data_dir, lambda it: it.disable_user(name, disabled=False))
     typer.echo(f"{name} may sign in.", err=True)
 
 
@@ -235,28 +261,7 @@ def create_token(
 ) -> None:
     """Make a token of a user, and print it. It is shown only now."""
     ends = None if days is None else SystemClock().now() + days * 86_400_000
-    typer.echo(_book(data_dir, lambda it: it.create_token(name, label, scope, only, ends)))
-
-
-@tokens.command("list")
-def list_tokens(
-    name: Annotated[str | None, typer.Option("--user", help="Only of this user.")] = None,
-    data_dir: DataDir = DATA_DIR,
-    as_json: AsJson = False,
-) -> None:
-    """List tokens by their ids, without what signs in."""
-    columns = ("id", "user", "name", "scope", "expires_at", "used_at", "revoked_at")
-    _show(_book(data_dir, lambda it: it.tokens(name)), columns, as_json)
-
-
-@tokens.command("revoke")
-def revoke_token(
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="See `qdwell token list`.")],
-    data_dir: DataDir = DATA_DIR,
-) -> None:
-    """End a token: whoever signed in with it is out."""
-    _book(data_dir, lambda it: it.revoke_token(token_id))
-    typer.echo(f"{token_id} is revoked.", err=True)
+    typer.echo(people(data_dir, lambda it: it.create_token(name, label, scope, only, ends)))
 
 
 def audit(
@@ -266,4 +271,4 @@ def audit(
 ) -> None:
     """Show what operators did, newest first; nobody can change these lines."""
     columns = ("at", "actor", "action", "subject", "detail")
-    _show(_book(data_dir, lambda it: it.audit(limit)), columns, as_json)
+    show_list(people(data_dir, lambda it: it.audit(limit)), columns, as_json)

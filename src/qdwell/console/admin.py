@@ -33,5 +33,5 @@ class AdminPages:
             visitor,
             machines=self._site.machines(),
             instances=rows,
-            plans=parts.config.plans,
+            plans=parts.engine.plans,
         )

@@ -59,7 +59,7 @@ def add(app: FastAPI) -> None:
     parts: Parts = app.state.parts
     public = parts.config.server.public_url or ""
     sign_in = SignIn(parts.store, parts.clock, secure=public.startswith("https:"))
-    site = Site(parts, sign_in, Feed(parts.engine, parts.closing, parts.clock.now()))
+    site = Site(parts, sign_in, Feed(parts.engine, parts.closing))
     entry = Entry(site)
     routes: list[Route | Mount] = [
         Route(path, site.shown(page), methods=[method], include_in_schema=False)

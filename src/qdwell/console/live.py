@@ -32,15 +32,15 @@ class Live:
 
     async def _lines(self, crn: str, after: str | None) -> AsyncIterator[bytes]:
         feed, closing = self._site.feed, self._site.parts.closing
-        cursor = after or feed.cursor()
+        cursor = after or feed.since(None, crn)[0]
         yield f"retry: 1000\nid: {cursor}\n\n".encode()
         while not closing.is_set():
             cursor, changes, reset = feed.since(cursor, crn)
             if reset:
                 yield f"id: {cursor}\nevent: reset\ndata: {{}}\n\n".encode()
-            for number, change in changes:
-                told = {"id": change["id"]}
-                head = f"id: {feed.cursor(number)}\nevent: {change['kind']}"
+            for change in changes:
+                told = {"id": change.entry["id"]}
+                head = f"id: {change.cursor}\nevent: {change.entry['kind']}"
                 yield f"{head}\ndata: {orjson.dumps(told).decode()}\n\n".encode()
             if not changes and not reset:
                 await feed.wait_change(crn, PULSE_MS)

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from qdwell.clock import Clock
-from qdwell.config import Config
+from qdwell.config import Config, Plan
 from qdwell.core.decisions import Refuse
 from qdwell.core.events import (
     BackendMode,
@@ -342,6 +342,11 @@ class Engine(Answers):
         if known is None:
             raise UnknownBackend(name, on_resource=True)
         await self._decided(Item(self._clock.now(), SetBackendMode(known, mode, reason)))
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """All plans by name: the config file's, and those made by command."""
+        return self._book.plans
 
     async def instances_changed(self) -> None:
         """Read the instances again: accounts were made or changed by another process."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qdwell.config import Config, Plan
 from qdwell.core.events import Event, PutInstance
 from qdwell.store import Store, accounts
+from qdwell.store.plans import all_plans
 
 
 class InstanceBook:
@@ -13,6 +14,7 @@ class InstanceBook:
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
+        self.plans: dict[str, Plan] = dict(config.plans)  #: the config file's, and the store's
         self._plans: dict[str, str] = {}
         self._events: dict[str, PutInstance] = {}
         self._told: dict[str, PutInstance] = {}
@@ -21,16 +23,13 @@ class InstanceBook:
         """Read all instances; blocks.
 
         Raises:
-            UnknownPlan: an instance has a plan that the config lacks.
+            UnknownPlan: an instance has a plan that there is not.
+            ConfigError: a plan made by command has a setting that this release has no longer.
         """
-        known = accounts.apply_plans(self._store, self._config.plans)
-        self._plans = {it.crn: it.plan for it in known}
-        self._events = {
-            it.crn: _event(
-                it.crn, it.account_id, it.terms(self._config.plans[it.plan]), self._config
-            )
-            for it in known
-        }
+        found = all_plans(self._store, self._config.plans)
+        known = accounts.apply_plans(self._store, found)
+        self.plans, self._plans = found, {it.crn: it.plan for it in known}
+        self._events = {it.crn: _event(it, found[it.plan], self._config) for it in known}
 
     def has(self, instance: str) -> bool:
         """Whether the instance is known."""
@@ -49,22 +48,25 @@ class InstanceBook:
 
     def executions_max(self, instance: str) -> int:
         """Most executions of one job of this instance (L14)."""
-        return self._config.plans[self._plans[instance]].executions_max
+        return self.plans[self._plans[instance]].executions_max
 
 
-def _event(crn: str, account: str, plan: Plan, config: Config) -> PutInstance:
+def _event(instance: accounts.Instance, plan: Plan, config: Config) -> PutInstance:
+    terms = instance.terms(plan)
+    # A closed one is held as one whose limit is reached: its jobs wait until it is opened again.
+    limit = 0 if instance.closed else _ms(terms.usage_limit_seconds)
     return PutInstance(
-        instance=crn,
-        account=account,
+        instance=instance.crn,
+        account=instance.account_id,
         allocation_ms=1000
         * (
-            plan.usage_allocation_seconds
-            or plan.usage_limit_seconds
+            terms.usage_allocation_seconds
+            or terms.usage_limit_seconds
             or config.scheduler.default_allocation_seconds
         ),
-        limit_ms=_ms(plan.usage_limit_seconds),
-        spend_limit_ms=_ms(plan.spend_limit_seconds),
-        pending_max=plan.pending_jobs_max,
+        limit_ms=limit,
+        spend_limit_ms=_ms(terms.spend_limit_seconds),
+        pending_max=terms.pending_jobs_max,
     )
 
 

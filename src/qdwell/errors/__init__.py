@@ -12,7 +12,11 @@
     │   ├── UnknownPlan
     │   ├── NotInBook
     │   ├── InBook
-    │   └── BadName
+    │   ├── BadName
+    │   ├── BadRows
+    │   ├── FirstAccount
+    │   ├── InUse
+    │   └── PlanOfFile
     ├── StoreError
     │   ├── StaleWrite            the row moved on before the write
     │   ├── StoreTooNew           written by a newer release
@@ -92,13 +96,17 @@ from qdwell.errors.inside import (
     AccountError,
     AccountExists,
     BadName,
+    BadRows,
     BrokenInvariant,
     ConfigError,
+    FirstAccount,
     IllegalMove,
     InBook,
+    InUse,
     NotInBook,
     NotLeader,
     OutcomeUnknown,
+    PlanOfFile,
     ProgramError,
     QdwellError,
     StaleWrite,
@@ -116,11 +124,14 @@ __all__ = [
     "BackendOffline",
     "BadInput",
     "BadName",
+    "BadRows",
     "BodyTooLarge",
     "BrokenInvariant",
     "ConfigError",
+    "FirstAccount",
     "IllegalMove",
     "InBook",
+    "InUse",
     "Internal",
     "JobIsFinal",
     "JobNotFinal",
@@ -133,6 +144,7 @@ __all__ = [
     "NotInBook",
     "NotLeader",
     "OutcomeUnknown",
+    "PlanOfFile",
     "PendingLimit",
     "ProgramError",
     "QdwellError",

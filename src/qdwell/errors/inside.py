@@ -75,10 +75,10 @@ class UnknownAccount(AccountError):
 
 
 class UnknownPlan(AccountError):
-    """The config has no plan of this name: names the ones there are."""
+    """There is no plan of this name: names the ones there are."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"there is no plan {name!r}; the config has: {', '.join(known)}")
+        super().__init__(f"there is no plan {name!r}; there are: {', '.join(known)}")
 
 
 class NotInBook(AccountError):
@@ -101,6 +101,48 @@ class BadName(AccountError):
     def __init__(self, kind: str, name: str, known: tuple[str, ...] = ()) -> None:
         can = " or ".join(known) or "letters, digits, and _ . @ -, at most 64, a letter first"
         super().__init__(f"{kind} {name[:100]!r} must be {can}")
+
+
+class PlanOfFile(AccountError):
+    """A plan of the config file is changed there: or make another one by command."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"plan {name!r} is the config file's: change it there and start the server again, "
+            f"or make another one like it: `qdwell plan create NAME --like {name}`"
+        )
+
+
+class InUse(AccountError):
+    """A plan that instances have is not removed: give them another one first."""
+
+    def __init__(self, name: str, count: int, first: str) -> None:
+        super().__init__(
+            f"plan {name!r} is the plan of {count} instance{'' if count == 1 else 's'}, such as "
+            f"{first!r}; give them another one first: `qdwell instance change {first} --plan NAME`"
+        )
+
+
+class FirstAccount(AccountError):
+    """The first account is the operators' own, and stays open."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"account {name!r} is the operators' own and cannot be closed; "
+            "`qdwell user disable` shuts a single user out"
+        )
+
+
+class BadRows(AccountError):
+    """Lines of a class list cannot be: names each of them, and why; nobody was made."""
+
+    SHOWN = 20
+
+    def __init__(self, faults: list[tuple[int, str]]) -> None:
+        self.faults = faults
+        lines = "; ".join(f"line {line}: {why}" for line, why in faults[: self.SHOWN])
+        more = len(faults) - self.SHOWN
+        super().__init__(lines + (f"; and {more} lines more" if more > 0 else ""))
 
 
 # ---- store ---------------------------------------------------------------------------------------

@@ -19,14 +19,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    func,
+    not_,
+    select,
+    update,
+)
 
 from qdwell.config import Plan
 from qdwell.errors import AccountExists, UnknownAccount, UnknownPlan
 from qdwell.store import Store
 from qdwell.store.ids import new_id, new_token
 from qdwell.store.tables import accounts, instances, server, tokens, users
-from qdwell.store.tables_who import members
+from qdwell.store.tables_who import members, plans
 
 FIRST_ACCOUNT = "default"
 DEFAULT_PLAN = "default"
@@ -59,6 +69,8 @@ class Instance:
     limit_seconds: int | None = None
     spend_seconds: int | None = None
     role: str = "admin"  #: of the user who asks; without one it says nothing
+    plan_settings: str | None = None  #: of a plan made by command, so that its change is seen
+    closed: bool = False  #: it, or its account
 
     def terms(self, plan: Plan) -> Plan:
         """Its plan, with what is its own (I7-I9)."""
@@ -90,7 +102,7 @@ def first_start(store: Store, now: int) -> Credentials | None:
     with store.database.writing() as connection:
         if connection.execute(select(accounts.c.id).limit(1)).first() is not None:
             return None
-        return _create(connection, FIRST_ACCOUNT, DEFAULT_PLAN, None, now, admin=True)
+        return make_account(connection, FIRST_ACCOUNT, DEFAULT_PLAN, now, admin=True)
 
 
 def create_account(
@@ -112,11 +124,21 @@ def create_account(
             raise AccountExists(name)
         first = connection.execute(select(accounts.c.id).limit(1)).first() is None
         store.database.announce(connection, ACCOUNTS)
-        return _create(connection, name, plan, pending_max, now, admin=first)
+        return make_account(connection, name, plan, now, pending_max, admin=first)
 
 
 def create_token(store: Store, account_name: str, now: int) -> Credentials:
     """Make one more token for the first user of an account; the older ones stay good.
+
+    Raises:
+        UnknownAccount: there is none of this name.
+    """
+    with store.database.writing() as connection:
+        return first_users_token(connection, account_name, now)
+
+
+def first_users_token(connection: Connection, account_name: str, now: int) -> Credentials:
+    """Make one more token for the first user of an account, in a transaction of the caller's.
 
     Raises:
         UnknownAccount: there is none of this name.
@@ -128,12 +150,11 @@ def create_token(store: Store, account_name: str, now: int) -> Credentials:
         .where(accounts.c.name == account_name)
         .order_by(users.c.created, users.c.id, instances.c.created, instances.c.crn)
     )
-    with store.database.writing() as connection:
-        row = connection.execute(query.limit(1)).first()
-        if row is None:
-            raise UnknownAccount(account_name)
-        account_id, user_id, crn, name = row
-        return Credentials(account_id, user_id, crn, name, add_token(connection, user_id, now))
+    row = connection.execute(query.limit(1)).first()
+    if row is None:
+        raise UnknownAccount(account_name)
+    account_id, user_id, crn, name = row
+    return Credentials(account_id, user_id, crn, name, add_token(connection, user_id, now))
 
 
 def token_owner(store: Store, token: str, now: int) -> Owner | None:
@@ -211,15 +232,16 @@ def signing_key(store: Store) -> bytes:
     return bytes(key)
 
 
-def _create(
+def make_account(
     connection: Connection,
     name: str,
     plan: str,
-    pending_max: int | None,
     now: int,
+    pending_max: int | None = None,
     *,
-    admin: bool,
+    admin: bool = False,
 ) -> Credentials:
+    """Make an account with an instance, a user who administers it, and a token."""
     account_id = add_account(connection, name, now, admin=admin)
     crn = add_instance(connection, account_id, name, plan, now, pending_max=pending_max)
     user_id = add_user(connection, account_id, name, now)
@@ -278,6 +300,7 @@ def _owner(connection: Connection, token: Row[Any], now: int) -> Owner | None:
         select(users.c.id, accounts.c.id, accounts.c.name, accounts.c.admin)
         .join(accounts, accounts.c.id == users.c.account)
         .where(users.c.id == token.user_id, users.c.disabled_at.is_(None))
+        .where(accounts.c.closed_at.is_(None))
     )
     row = connection.execute(query).first()
     if row is None:
@@ -285,7 +308,7 @@ def _owner(connection: Connection, token: Row[Any], now: int) -> Owner | None:
     mine = (
         _select_instances(members.c.role)
         .join(members, members.c.instance == instances.c.crn)
-        .where(members.c.user_id == token.user_id)
+        .where(members.c.user_id == token.user_id, _open())
     )
     if token.instance is not None:
         mine = mine.where(instances.c.crn == token.instance)
@@ -296,24 +319,36 @@ def _owner(connection: Connection, token: Row[Any], now: int) -> Owner | None:
     return Owner(user_id, account_id, name, operator, found, token.id, may_change, token.expires_at)
 
 
+def _open() -> ColumnElement[bool]:
+    return and_(instances.c.closed_at.is_(None), accounts.c.closed_at.is_(None))
+
+
 def _select_instances(*more: Any) -> Select[Any]:
-    return select(
-        instances.c.crn,
-        instances.c.account,
-        instances.c.name,
-        instances.c.plan,
-        instances.c.backends,
-        instances.c.allocation_seconds,
-        instances.c.limit_seconds,
-        instances.c.spend_seconds,
-        *more,
-    ).order_by(instances.c.created, instances.c.crn)
+    return (
+        select(
+            instances.c.crn,
+            instances.c.account,
+            instances.c.name,
+            instances.c.plan,
+            instances.c.backends,
+            instances.c.allocation_seconds,
+            instances.c.limit_seconds,
+            instances.c.spend_seconds,
+            plans.c.settings,
+            not_(_open()).label("closed"),
+            *more,
+        )
+        .join_from(instances, accounts, accounts.c.id == instances.c.account)
+        .outerjoin(plans, plans.c.name == instances.c.plan)
+        .order_by(instances.c.created, instances.c.crn)
+    )
 
 
 def _instance(row: Row[Any], role: str = "admin") -> Instance:
     backends = None if row.backends is None else tuple(json.loads(row.backends))
     own = row.allocation_seconds, row.limit_seconds, row.spend_seconds
-    return Instance(row.crn, row.account, row.name, row.plan, backends, *own, role)
+    more = row.settings, bool(row.closed)
+    return Instance(row.crn, row.account, row.name, row.plan, backends, *own, role, *more)
 
 
 def _hash(token: str) -> str:

@@ -32,5 +32,15 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
+def new_trace() -> str:
+    """Return a fresh trace id: it tells nothing, not even how many requests there are."""
+    return secrets.token_hex(8)
+
+
+def new_cursor() -> str:
+    """Return a fresh name of a place in a feed: it tells nothing of others' places."""
+    return secrets.token_hex(12)
+
+
 def _spell(number: int, length: int) -> str:
     return "".join(_LETTERS[number >> shift & 31] for shift in range(5 * (length - 1), -1, -5))

@@ -1,9 +1,5 @@
 """What operators do: accounts, instances, users, members, and tokens, each change with its line.
 
-Every change and its line in the audit log are one transaction; the log is only ever added to, which
-the database itself sees to. Names are those of the command line: an account, an instance, and a
-user are known by their names, which are unique, or by their ids; a token by its id.
-
 Like `accounts`, it works in other processes than the server's; what it changes has effect there
 within two seconds.
 """
@@ -11,31 +7,17 @@ within two seconds.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, or_, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 
-from qdwell.errors import BadName, InBook, NotInBook, UnknownPlan
-from qdwell.store import Store
+from qdwell.errors import AccountError, AccountExists, BadName, BadRows, FirstAccount, NotInBook
 from qdwell.store import accounts as book
 from qdwell.store.accounts import Credentials
-from qdwell.store.tables_who import (
-    ROLES,
-    SCOPES,
-    accounts,
-    audit,
-    instances,
-    members,
-    tokens,
-    users,
-)
-
-PAGE_MAX = 1_000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+from qdwell.store.book import Book
+from qdwell.store.tables_who import ROLES, SCOPES, accounts, instances, members, tokens, users
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +26,11 @@ class Row:
 
     name: str
     plan: str
+    line: int = 0  #: of the file, the first is 1
 
 
-class People:
-    """The book of who may use the server, in the hands of `actor` at `now`.
-
-    `plans`: the names that the config has.
-
-    Every method may raise:
-        NotInBook: what is named is not there.
-        InBook: what is to be made is there already.
-        BadName: a name, role, or scope is none.
-        UnknownPlan: the config lacks the plan.
-    """
-
-    def __init__(self, store: Store, actor: str, now: int, plans: Iterable[str]) -> None:
-        self._store = store
-        self._actor = actor
-        self._now = now
-        self._plans = tuple(plans)
+class People(Book):
+    """The book of who may use the server."""
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -78,6 +46,45 @@ class People:
     def users(self) -> list[dict[str, Any]]:
         """All users, oldest first."""
         return self._read(select(users).order_by(users.c.created, users.c.id))
+
+    def account(self, name: str) -> dict[str, Any]:
+        """One account, with the names of its instances and users."""
+        found = self._one(accounts, name)
+        return found | {
+            "instances": self._names(instances, found["id"]),
+            "users": self._names(users, found["id"]),
+        }
+
+    def instance(self, name: str) -> dict[str, Any]:
+        """One instance, with its members."""
+        found = self._one(instances, name)
+        backends = json.loads(found["backends"] or "null")
+        return {**found, "backends": backends, "members": self.members(found["crn"])}
+
+    def user(self, name: str) -> dict[str, Any]:
+        """One user, with the instances of which they are a member."""
+        found = self._one(users, name)
+        query = (
+            select(instances.c.name, instances.c.crn, members.c.role)
+            .join(members, members.c.instance == instances.c.crn)
+            .where(members.c.user_id == found["id"])
+        )
+        return found | {"instances": self._read(query.order_by(instances.c.created))}
+
+    def token(self, token_id: str) -> dict[str, Any]:
+        """One token, without what signs in."""
+        found = [it for it in self.tokens() if it["id"] == token_id]
+        if not found:
+            raise NotInBook("token", token_id)
+        return found[0]
+
+    def _one(self, table: Table, name: str) -> dict[str, Any]:
+        with self._store.database.reading() as connection:
+            return self._find(connection, table, name)
+
+    def _names(self, table: Table, account_id: str) -> list[str]:
+        query = select(table.c["name"]).where(table.c["account"] == account_id)
+        return [it["name"] for it in self._read(query.order_by(table.c["created"]))]
 
     def members(self, instance: str) -> list[dict[str, Any]]:
         """The members of an instance, with their roles."""
@@ -101,12 +108,35 @@ class People:
                 query = query.where(users.c.id == self._find(connection, users, user)["id"])
         return self._read(query.order_by(tokens.c.created, tokens.c.id))
 
-    def audit(self, limit: int = PAGE_MAX) -> list[dict[str, Any]]:
-        """The newest lines of the audit log, newest first."""
-        found = self._read(select(audit).order_by(audit.c.id.desc()).limit(limit))
-        return [{**it, "detail": json.loads(it["detail"])} for it in found]
-
     # ---- changing -------------------------------------------------------------------------------
+
+    def create_account(self, name: str, plan: str) -> Credentials:
+        """Make an account with an instance and a user of its name, and a token."""
+        with self._changing("account create", name, plan=plan) as it:
+            if it.execute(select(accounts.c.id).where(accounts.c.name == name)).first():
+                raise AccountExists(name)
+            for table in (accounts, instances, users):
+                self._fresh(it, table, name)
+            self._check_plan(it, plan)
+            first = it.execute(select(accounts.c.id).limit(1)).first() is None
+            return book.make_account(it, name, plan, self._now, admin=first)
+
+    def close_account(self, name: str, *, closed: bool = True) -> None:
+        """Shut an account's users and instances out, or let them in again; what is there stays."""
+        with self._changing("account close" if closed else "account reopen", name) as it:
+            found = self._find(it, accounts, name)
+            if closed and found["admin"]:
+                raise FirstAccount(found["name"])
+            at = self._now if closed else None
+            mine = accounts.c.id == found["id"]
+            it.execute(update(accounts).where(mine).values(closed_at=at))
+
+    def close_instance(self, name: str, *, closed: bool = True) -> None:
+        """Nobody acts in an instance any more, or again; what waits in it waits so long."""
+        with self._changing("instance close" if closed else "instance reopen", name) as it:
+            crn = self._find(it, instances, name)["crn"]
+            at = self._now if closed else None
+            it.execute(update(instances).where(instances.c.crn == crn).values(closed_at=at))
 
     def create_instance(self, account: str, name: str, plan: str, **own: Any) -> str:
         """Make an instance in an account, which is made if need be; return its CRN."""
@@ -119,7 +149,7 @@ class People:
         """Change the plan, the backends, or the own limits of an instance; None: the plan's."""
         with self._changing("instance change", name, **changes) as it:
             if "plan" in changes:
-                self._check_plan(changes["plan"])
+                self._check_plan(it, changes["plan"])
             crn = self._find(it, instances, name)["crn"]
             query = update(instances).where(instances.c.crn == crn)
             it.execute(query.values(**_stored(changes)))
@@ -175,6 +205,11 @@ class People:
                 more["instance"] = self._find(it, instances, instance)["crn"]
             return book.add_token(it, user_id, self._now, name, **more)
 
+    def token_of_account(self, account: str) -> Credentials:
+        """Make one more token for the first user of an account; the older ones stay good."""
+        with self._changing("token create", account, name="first") as it:
+            return book.first_users_token(it, account, self._now)
+
     def revoke_token(self, token_id: str) -> None:
         """End a token: nobody signs in with it, and who did is out."""
         with self._changing("token revoke", token_id) as it:
@@ -182,52 +217,56 @@ class People:
             if not it.execute(update(tokens).where(live).values(revoked_at=self._now)).rowcount:
                 raise NotInBook("token in use", token_id)
 
-    def import_class(self, account: str, rows: Iterable[Row]) -> list[Credentials]:
-        """Make an instance, a user who is a member of it, and a token for each row: all or none."""
+    def import_class(
+        self,
+        account: str,
+        rows: Iterable[Row],
+        hand_over: Callable[[list[Credentials]], None] | None = None,
+    ) -> list[Credentials]:
+        """Make an instance, a user who is a member of it, and a token for each row: all or none.
+
+        `hand_over` gets what was made before it counts; if it raises, nothing was made. So no token
+        counts that nobody has got.
+
+        Raises:
+            BadRows: names each line that cannot be, and why.
+        """
         rows = list(rows)
         made = []
         with self._changing("instance import", account, names=[it.name for it in rows]) as it:
+            self._check_rows(it, rows)
             account_id = self._account(it, account)
             for row in rows:
-                self._fresh(it, instances, row.name)
-                self._fresh(it, users, row.name)
                 crn = self._add_instance(it, account_id, row.name, row.plan, {})
                 user_id = book.add_user(it, account_id, row.name, self._now)
                 member = {"instance": crn, "user_id": user_id, "role": "member"}
                 it.execute(members.insert().values(created=self._now, **member))
                 token = book.add_token(it, user_id, self._now, "import")
                 made.append(Credentials(account_id, user_id, crn, row.name, token))
+            if hand_over is not None:
+                hand_over(made)
         return made
 
+    def _check_rows(self, connection: Connection, rows: list[Row]) -> None:
+        """Look at all rows before any is made, so that all faults are told at once."""
+        lines: dict[str, int] = {}
+        faults = []
+        for row in rows:
+            try:
+                for table in (instances, users):
+                    self._fresh(connection, table, row.name)
+                self._check_plan(connection, row.plan)
+            except AccountError as error:
+                faults.append((row.line, str(error)))
+            else:
+                if row.name in lines:
+                    why = f"{row.name!r} is on line {lines[row.name]} too"
+                    faults.append((row.line, why))
+            lines.setdefault(row.name, row.line)
+        if faults:
+            raise BadRows(faults)
+
     # ---- common ---------------------------------------------------------------------------------
-
-    def _read(self, query: Any) -> list[dict[str, Any]]:
-        with self._store.database.reading() as connection:
-            found = connection.execute(query).mappings()
-            return [{str(name): value for name, value in it.items()} for it in found]
-
-    @contextmanager
-    def _changing(self, action: str, subject: str, **detail: Any) -> Iterator[Connection]:
-        with self._store.database.writing() as connection:
-            yield connection
-            line = {"at": self._now, "actor": self._actor, "action": action, "subject": subject}
-            connection.execute(insert(audit).values(detail=json.dumps(detail), **line))
-            self._store.database.announce(connection, book.ACCOUNTS)
-
-    def _find(self, connection: Connection, table: Table, name: str) -> dict[str, Any]:
-        key = table.c["crn"] if table is instances else table.c["id"]
-        query = select(table).where(or_(table.c["name"] == name, key == name))
-        found = connection.execute(query.order_by(table.c["created"])).mappings().first()
-        if found is None:
-            raise NotInBook(table.name.removesuffix("s"), name)
-        return dict(found)
-
-    def _fresh(self, connection: Connection, table: Table, name: str) -> None:
-        kind = table.name.removesuffix("s")
-        if not _NAME.fullmatch(name):
-            raise BadName(kind, name)
-        if connection.execute(select(table.c["name"]).where(table.c["name"] == name)).first():
-            raise InBook(kind, name)
 
     def _account(self, connection: Connection, name: str) -> str:
         try:
@@ -239,12 +278,8 @@ class People:
     def _add_instance(
         self, connection: Connection, account_id: str, name: str, plan: str, own: Mapping[str, Any]
     ) -> str:
-        self._check_plan(plan)
+        self._check_plan(connection, plan)
         return book.add_instance(connection, account_id, name, plan, self._now, **_stored(own))
-
-    def _check_plan(self, plan: str) -> None:
-        if plan not in self._plans:
-            raise UnknownPlan(plan, self._plans)
 
     def _membership(self, connection: Connection, instance: str, user: str) -> tuple[str, str]:
         crn = self._find(connection, instances, instance)["crn"]

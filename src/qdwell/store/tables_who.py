@@ -83,6 +83,8 @@ accounts = Table(
     word("name", unique=True),
     flag("admin"),
     number("created"),
+    # Nobody of a closed one signs in, or acts in what is its.
+    instant("closed_at"),
 )
 
 users = Table(
@@ -110,6 +112,8 @@ instances = Table(
     instant("allocation_seconds"),
     instant("limit_seconds"),
     instant("spend_seconds"),
+    # Nobody acts in a closed one, and what waits in it waits.
+    instant("closed_at"),
     check("crn_form", "crn LIKE 'crn:%:%:%:%:%:%'"),
     check("pending_max_range", "pending_max >= 1"),
 )
@@ -143,6 +147,16 @@ tokens = Table(
     instant("revoked_at"),
     instant("used_at"),
     Index("tokens_id", "id", unique=True),
+)
+
+# Plans made by command, beside the config file's.
+plans = Table(
+    "plans",
+    metadata,
+    word("name", primary_key=True),
+    # JSON: the settings that differ from a new plan's.
+    word("settings"),
+    number("created"),
 )
 
 # What operators did. Rows are only ever added: the database refuses anything else.

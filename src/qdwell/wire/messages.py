@@ -43,7 +43,6 @@ from qdwell.wire.replies import (
 
 __all__ = [
     "Accepted",
-    "BackendModeRequest",
     "BackendStatus",
     "CatalogEntry",
     "Device",
@@ -160,71 +159,6 @@ class TagsRequest(Request):
     """Body of `PUT /jobs/{id}/tags`: replaces all tags; an empty list clears them (J28)."""
 
     tags: list[str]
-
-
-class BackendModeRequest(Request):
-    """Body of `PUT /admin/backends/{name}` (I10, I11)."""
-
-    mode: Literal["online", "paused", "offline"]
-    reason: Annotated[str, Field(max_length=200)] = ""
-
-
-Label = Annotated[str, Field(min_length=1, max_length=200)]
-Seconds = Annotated[int, Field(ge=1, le=2_147_483_647)]
-
-
-class InstanceOwn(Request):
-    """What an instance may have instead of its plan's (I7-I9)."""
-
-    backends: Annotated[list[BackendName], Field(max_length=1_000)] | None = Field(
-        None, description="Backends it may use; null: all."
-    )
-    allocation_seconds: Seconds | None = None
-    limit_seconds: Seconds | None = None
-    spend_seconds: Seconds | None = None
-
-
-class NewInstanceRequest(InstanceOwn):
-    """Body of `POST /admin/instances`."""
-
-    account: Label
-    name: Label
-    plan: Label = "default"
-
-
-class InstanceChange(InstanceOwn):
-    """Body of `PATCH /admin/instances/{name}`: what is left out stays."""
-
-    plan: Label | None = None
-
-
-class MemberRequest(Request):
-    """Body of `PUT /admin/instances/{name}/members/{user}`."""
-
-    role: Literal["admin", "member", "viewer"]
-
-
-class NewUserRequest(Request):
-    """Body of `POST /admin/users`."""
-
-    account: Label
-    name: Label
-
-
-class UserChange(Request):
-    """Body of `PATCH /admin/users/{name}`."""
-
-    disabled: bool
-
-
-class NewTokenRequest(Request):
-    """Body of `POST /admin/tokens`."""
-
-    user: Label
-    name: Label
-    scope: Literal["full", "read"] = "full"
-    instance: Label | None = Field(None, description="The only one it is for; null: the user's.")
-    expires_in_seconds: Seconds | None = None
 
 
 class SearchRequest(BaseModel):
