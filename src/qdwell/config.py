@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -306,7 +307,7 @@ class Config:
     def __post_init__(self) -> None:
         _check_backends(self.backends)
         for name, plan in self.plans.items():
-            check_plan(name, plan)
+            _check_plan(name, plan)
         _check_storage(self.store)
         _check_retention(self.retention)
         for name in ("public_url", "peer_url"):
@@ -394,12 +395,18 @@ def _check_backends(backends: tuple[Backend, ...]) -> None:
             raise ConfigError(f"{where}.target", f"has no meaning for kind {backend.kind}")
 
 
-def check_plan(name: str, plan: Plan) -> None:
-    """Check what single settings cannot say.
+def plan_of(name: str, settings: Mapping[str, Any]) -> Plan:
+    """The plan that has these settings, as `[plans.NAME]` of a file would give them.
 
     Raises:
-        ConfigError: the name is none, or two settings contradict each other.
+        ConfigError: names the setting that there is not, or that cannot be so.
     """
+    plan = read(Plan, settings, f"plans.{name}")
+    _check_plan(name, plan)
+    return plan
+
+
+def _check_plan(name: str, plan: Plan) -> None:
     if not _NAME.fullmatch(name) or "." in name:  # a dot would be a table in the file
         raise ConfigError(f"plans.{name}", "is not a name for a plan")
     if not plan.modes:

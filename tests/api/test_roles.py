@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -180,7 +181,7 @@ async def test_a_place_in_the_feed_tells_nothing_of_others(user: User, other: Us
     page = (await user.get("/events", params={"after": cursor})).json()
     assert page == {"cursor": cursor, "changes": [], "reset": False}
     traces = [(await user.get("/jobs")).headers["uber-trace-id"] for _ in range(3)]
-    steps = {int(b, 16) - int(a, 16) for a, b in zip(traces, traces[1:], strict=False)}
+    steps = {int(b, 16) - int(a, 16) for a, b in itertools.pairwise(traces)}
     assert not any(abs(step) < 10**6 for step in steps)
 
 

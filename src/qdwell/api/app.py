@@ -133,7 +133,8 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
 
 def admin_routes(parts: Parts) -> list[Route]:
     """Who may use the server, under which plan, on which machine: for operators."""
-    people, plan, admin, R = PeopleRoutes(parts), PlanRoutes(parts), Admin(parts), Route  # noqa: N806
+    people, plan, admin = PeopleRoutes(parts), PlanRoutes(parts), Admin(parts)
+    R = Route  # noqa: N806  as above
     accounts, instances, users, tokens, plans, backends = (
         f"{BASE}/admin/{it}"
         for it in ("accounts", "instances", "users", "tokens", "plans", "backends")

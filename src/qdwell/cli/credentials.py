@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qdwell.config import Config, Plan, Storage
+from qdwell.config import Config, Plan, Storage, plan_of
 from qdwell.errors import ConfigError, StoreUnavailable
-from qdwell.settings import read
 from qdwell.store.places import Place
 
 CREDENTIALS_FILE = "credentials.env"
@@ -134,7 +133,7 @@ def _plans(written: Any) -> dict[str, Plan]:
     """The plans as they were written; earlier releases wrote the names alone."""
     if isinstance(written, list):
         return {str(name): Plan() for name in written}
-    return {name: read(Plan, it, f"plans.{name}") for name, it in written.items()}
+    return {name: plan_of(name, it) for name, it in written.items()}
 
 
 def public_url(config: Config, bound_url: str) -> str:

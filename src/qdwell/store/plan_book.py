@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
-from qdwell.config import Plan
+from qdwell.config import Plan, plan_of
 from qdwell.errors import BadName, InBook, InUse, NotInBook, PlanOfFile
 from qdwell.store.book import Book
-from qdwell.store.plans import all_plans, as_json, plan_of, stored
+from qdwell.store.plans import all_plans, as_json, stored
 from qdwell.store.tables_who import instances, plans
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

@@ -14,8 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from qdwell.config import Plan, check_plan
-from qdwell.settings import read
+from qdwell.config import Plan, plan_of
 from qdwell.store import Store
 from qdwell.store.tables_who import plans
 
@@ -36,17 +35,6 @@ def all_plans(store: Store, file_plans: Mapping[str, Plan]) -> dict[str, Plan]:
         own = stored(connection)
     made = {name: plan_of(name, it) for name, it in own.items() if name not in file_plans}
     return {**file_plans, **made}
-
-
-def plan_of(name: str, settings: Mapping[str, Any]) -> Plan:
-    """The plan that has these settings, as a config file would give them.
-
-    Raises:
-        ConfigError: names the setting that there is not, or that cannot be so.
-    """
-    plan = read(Plan, settings, f"plans.{name}")
-    check_plan(name, plan)
-    return plan
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
