@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from qdwell.console import svg
 
-ROW_WIDTH = 960.0
+ROW_WIDTH = 880.0
 _WIRE, _LEFT, _GAP = 30.0, 46.0, 8.0
 _CONTROLS = {"cx": 1, "cz": 1, "ch": 1, "cy": 1, "cp": 1, "crz": 1, "ccx": 2, "ecr": 0, "rzz": 0}
 _PLAIN = {"cz", "ccz"}  # dots at both ends
