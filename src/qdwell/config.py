@@ -32,6 +32,17 @@ class Server:
 
     host: str = setting("127.0.0.1", "Address to bind; loopback, until told otherwise.")
     port: int = setting(8000, "Port to bind; 0 takes a free one.", least=0, most=65_535)
+    tls_cert: str | None = setting(
+        None, "PEM file with the certificate and then its chain; with it the server speaks TLS."
+    )
+    tls_key: str | None = setting(
+        None, "PEM file with the certificate's private key, not encrypted; not set: in `tls_cert`."
+    )
+    plain_http_beyond_loopback: bool = setting(
+        False,
+        "Bind an address that other machines reach without TLS: only behind a proxy with TLS, or "
+        "in a network where nobody listens.",
+    )
     public_url: str | None = setting(
         None, "The URL users reach, if not the bound one (behind a proxy); `qdwell env` prints it."
     )
@@ -84,6 +95,11 @@ class Server:
         None, "OpenTelemetry collector (OTLP over HTTP) that gets one trace for each job that ends."
     )
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether users reach it by HTTPS only: its own, or that of the proxy before it."""
+        return self.tls_cert is not None or (self.public_url or "").startswith("https:")
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:
@@ -98,6 +114,9 @@ class Storage:
     blob_options: dict[str, Any] = setting(
         dict, "Of the S3 client: `endpoint`, `region`; keys are better kept in AWS_* variables."
     )
+
+    def __repr__(self) -> str:
+        return f"Storage(blobs={self.blobs!r}, ...)"  # the rest may hold a password or keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from qdwell.api.auth import Auth
 from qdwell.api.backends import Backends
 from qdwell.api.discovery import Discovery
 from qdwell.api.docs import docs_page
-from qdwell.api.edge import EXPERIMENTAL, HANDLERS, Edge, Hot, reply
+from qdwell.api.edge import EXPERIMENTAL, HANDLERS, Edge, Hot, guards_of, reply
 from qdwell.api.feed import Feed
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.ledger import LEDGER_QUERY, LedgerRoute
@@ -230,7 +230,8 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
         for base in (BASE, EXPERIMENTAL + BASE):
             waiting = WebSocketRoute(f"{base}/stream/jobs/{{job_id}}", Older(parts).stream)
             app.router.routes.append(waiting)
-    app.edge = Edge(app.behind_edge, hot=hot, told=metrics.request)
+    guards = guards_of(config.server)
+    app.edge = Edge(app.behind_edge, hot=hot, told=metrics.request, guards=guards)
     app.state.parts = parts
     return app
 

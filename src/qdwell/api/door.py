@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qdwell import __version__
 from qdwell.api.body import read_body
-from qdwell.api.edge import error_response, reply
+from qdwell.api.edge import Headers, error_response, guarded, guards_of, reply
 from qdwell.api.repeats import KEYED_BY_US
 from qdwell.clock import Clock
 from qdwell.config import Config
@@ -81,12 +82,17 @@ class Door:
     def __init__(self, config: Config, clock: Clock, leadership: Leadership) -> None:
         self.app: ASGIApp | None = None  #: while this server leads
         self._most = config.server.body_bytes_max
+        self._guards = guards_of(config.server)
         self._clock = clock
         self._leadership = leadership
         self._turned = asyncio.Event()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-        self._http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
+        # A leader with TLS is believed as clients believe it: the system's authorities, and those
+        # of SSL_CERT_FILE.
+        self._http = httpx.AsyncClient(
+            limits=limits, timeout=timeout, trust_env=False, verify=ssl.create_default_context()
+        )
 
     def turn(self) -> None:
         """Tell those who wait that another server leads, or this one does."""
@@ -104,6 +110,7 @@ class Door:
             return
         if scope["type"] != "http":
             return
+        send = _guarded(send, self._guards)
         if scope["method"] == "GET" and (app := self._leading()) is not None:
             # Most requests. One that is overtaken by a change of leader is answered 503.
             await app(scope, receive, send)
@@ -279,6 +286,15 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
     finally:
         for each in tasks:
             each.cancel()
+
+
+def _guarded(send: Send, guards: Headers) -> Send:
+    async def passed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = guarded(message["headers"], guards)
+        await send(message)
+
+    return passed
 
 
 def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:

@@ -6,6 +6,10 @@ It serves the same routes under `/experimental/api/v1`, because the stock client
 only if it contains that word. And it is the last to catch: what nobody expected is logged with its
 trace id and answered as E29, never with a traceback.
 
+Every answer also carries what keeps a browser from harm: it guesses no types, runs and frames
+nothing, tells no other site where it was, and keeps no copy. A page says more exactly what it
+needs, by a header of its own, which wins.
+
 Error bodies have two shapes at once: `errors` and `trace` as the current service writes them, and
 `error`, which the stock client reads.
 """
@@ -24,6 +28,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qdwell.clock import stopwatch_ns
+from qdwell.config import Server
 from qdwell.errors import (
     Internal,
     MethodNotAllowed,
@@ -37,6 +42,16 @@ from qdwell.store.ids import new_trace
 
 EXPERIMENTAL = "/experimental"
 _TRACE = "qdwell.trace"
+Headers = Sequence[tuple[bytes, bytes]]
+
+GUARDS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+#: With TLS only: a browser that was here once comes back encrypted, for half a year.
+STRICT = ((b"strict-transport-security", b"max-age=15552000"),)
 CODE = "qdwell.code"  # where the code of an error answer is kept for the metrics
 
 log = structlog.get_logger("qdwell.api")
@@ -97,8 +112,15 @@ class Hot:
 class Edge:
     """The ASGI application around all routes."""
 
-    def __init__(self, app: ASGIApp, hot: Sequence[Hot] = (), told: Told | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hot: Sequence[Hot] = (),
+        told: Told | None = None,
+        guards: Headers = GUARDS,
+    ) -> None:
         self.app = app
+        self._guards = guards
         self._told = told
         self._hot = hot
 
@@ -120,7 +142,7 @@ class Edge:
             nonlocal begun, status
             if message["type"] == "http.response.start":
                 begun, status = True, message["status"]
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*guarded(message["headers"], self._guards), header]
             await send(message)
 
         try:
@@ -152,6 +174,17 @@ class Edge:
             await response(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+def guards_of(server: Server) -> Headers:
+    """What the answers of a server carry besides."""
+    return GUARDS + STRICT if server.encrypted else GUARDS
+
+
+def guarded(headers: Headers, guards: Headers) -> list[tuple[bytes, bytes]]:
+    """An answer's headers, with those of ours that it does not have itself."""
+    own = {name for name, _ in headers}
+    return [*headers, *(it for it in guards if it[0] not in own)]
 
 
 def unexpected(error: Exception, trace: str) -> RequestError:
@@ -215,7 +248,16 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return error_response(request.scope[_TRACE], answer)
 
 
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """Answer what nobody meant to raise, in the shape of errors; `Edge` logs it."""
+    trace = request.scope[_TRACE]
+    answer = unexpected(error, trace)
+    request.scope[CODE] = answer.code
+    return error_response(trace, answer)
+
+
 HANDLERS: dict[Any, Any] = {
+    Exception: on_unexpected,
     RequestError: on_request_error,
     QdwellError: on_request_error,
     HTTPException: on_http_exception,

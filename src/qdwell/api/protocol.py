@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from qdwell.api.edge import Headers, guards_of
 from qdwell.config import Server
 
 LOOKS_PER_SECOND = 2
@@ -49,6 +50,7 @@ class Watch:
     header_looks: int
     idle_looks: int
     connections: int
+    guards: Headers  #: of the answers made here
     waiting: dict[Guarded, None] = field(default_factory=dict)  #: between requests, oldest first
     open: set[Guarded] = field(default_factory=set)
     _timer: asyncio.TimerHandle | None = None
@@ -89,6 +91,7 @@ def watch(settings: Server) -> Watch:
         header_looks=settings.header_seconds_max * LOOKS_PER_SECOND,
         idle_looks=settings.idle_seconds_max * LOOKS_PER_SECOND,
         connections=min(settings.connections_max, max(most - FILES_SPARE, 16)),
+        guards=guards_of(settings),
     )
 
 
@@ -241,10 +244,10 @@ class Guarded(HttpToolsProtocol):
             error = {"code": 1208, "message": _WORDS[status], "solution": "", "more_info": "/docs"}
             shown = {"message": _WORDS[status], "code": 1208}
             body = orjson.dumps({"errors": [error], "trace": "", "error": shown})
-            head = (
-                b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-            )
-            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            own = ((b"content-type", b"application/json"), (b"connection", b"close"))
+            lines = b"".join(b"%s: %s\r\n" % it for it in (*own, *self.watch.guards))
+            length = b"content-length: %d\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + lines + length + body)
         self.transport.close()
 
 

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import fcntl
 import gc
-import ipaddress
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,14 +24,14 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from qdwell.api import observe
+from qdwell.api import listening, observe
 from qdwell.api.houses import Alone, Shared, Watch
 from qdwell.api.protocol import guarded, watch
 from qdwell.clock import SystemClock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
 from qdwell.engine.memory import Watcher
-from qdwell.errors import StoreUnavailable
+from qdwell.errors import ConfigError, StoreUnavailable
 from qdwell.store import Place, open_store
 
 REQUESTS_GRACE_SECONDS = 5  # held requests are answered at once; others are short
@@ -50,14 +50,39 @@ log = structlog.get_logger("qdwell.server")
 class _Server(uvicorn.Server):
     """A server that leaves signals to us, so that an interrupt ends with status 0."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tls: ssl.SSLContext | None, handshake_seconds: int
+    ) -> None:
         super().__init__(config)
+        self._tls, self._handshake_seconds = tls, handshake_seconds
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and tell."""
-        await super().startup(sockets)
+        """Start to listen, and tell. With TLS, a handshake has its time, as headers have; the
+        library's own start has no way to say so.
+        """
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            await self.lifespan.startup()
+            self.servers = [
+                await asyncio.get_running_loop().create_server(
+                    self._connection,
+                    sock=each,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=self._handshake_seconds,
+                    backlog=self.config.backlog,
+                )
+                for each in sockets or ()
+            ]
+            self.started = True
         self.listening.set()
+
+    def _connection(self) -> asyncio.Protocol:
+        make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -80,7 +105,7 @@ def serve(
         extend: given the application before it serves; the console adds its pages so.
 
     Raises:
-        OSError: the address cannot be bound.
+        ConfigError: the address cannot be bound, or not without TLS; or the certificate is no good.
         StoreError: the database cannot be used, or another server has this folder.
     """
     _log_to_stderr(as_json=config.server.log_format == "json")
@@ -157,7 +182,8 @@ async def _serve(
     extend: Callable[[FastAPI], None],
 ) -> None:
     clock = SystemClock()
-    listener = _bind(config.server.host, config.server.port)
+    tls = listening.context_of(config.server)
+    listener = listening.bind(config.server)
     with (
         contextlib.closing(listener),
         _alone(data_dir),
@@ -167,7 +193,8 @@ async def _serve(
         observed, end_traces = _observers(config)
         house: Alone | Shared = Alone(config, store, clock, observed, extend)
         if config.store.database_url is not None:
-            house = Shared(config, store, clock, observed, extend, _peer_url(config, listener))
+            peer_url = listening.peer_url(config.server, listener)
+            house = Shared(config, store, clock, observed, extend, peer_url)
         try:
             app = await house.start()
             bounds = watch(config.server)
@@ -187,9 +214,13 @@ async def _serve(
                     timeout_keep_alive=KEEP_ALIVE_SECONDS,
                     timeout_graceful_shutdown=REQUESTS_GRACE_SECONDS,
                     backlog=BACKLOG,
-                )
+                ),
+                tls,
+                config.server.header_seconds_max,
             )
-            await _run(server, house, listener, on_ready)
+            _renew_on_hangup(tls, config)
+            url = listening.url(config.server, listener)
+            await _run(server, house, listener, lambda: on_ready(url))
             bounds.stop()
         finally:
             await house.stop(config.server.stop_grace_seconds * 1000)
@@ -223,7 +254,7 @@ async def _run(
     server: _Server,
     house: Alone | Shared,
     listener: socket.socket,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[], None],
 ) -> None:
     """Serve until told to stop, and answer held requests then."""
     loop = asyncio.get_running_loop()
@@ -244,7 +275,7 @@ async def _run(
         await _ready(house, serving, broken)
         if not serving.done() and not broken.done():
             # The command makes the first account here, through a connection of its own.
-            await asyncio.to_thread(on_ready, _url(listener))
+            await asyncio.to_thread(on_ready)
         await serving
     finally:
         broken.cancel()
@@ -256,27 +287,17 @@ async def _run(
             loop.remove_signal_handler(number)
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(info[0], info[1])
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(info[4])
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+def _renew_on_hangup(tls: ssl.SSLContext | None, config: Config) -> None:
+    """SIGHUP: read the certificate's files again, as after a renewal. Nobody is disconnected."""
+    if tls is None:
+        return
 
+    def renew() -> None:
+        try:
+            listening.load_certificate(tls, config.server)
+        except ConfigError as error:
+            log.error("certificate not renewed", error=str(error))
+        else:
+            log.info("certificate renewed", file=config.server.tls_cert)
 
-def _peer_url(config: Config, listener: socket.socket) -> str:
-    """Where other servers reach this one: an address of all interfaces says nothing to them."""
-    if config.server.peer_url is not None:
-        return config.server.peer_url
-    host, port = listener.getsockname()[:2]
-    everywhere = ipaddress.ip_address(host).is_unspecified
-    return f"http://{socket.gethostname()}:{port}" if everywhere else _url(listener)
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renew)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +22,6 @@ from qdwell.cli.credentials import (
 )
 from qdwell.cli.exits import Teaching
 from qdwell.config import Config
-from qdwell.errors import ConfigError
 from qdwell.store.places import Place
 
 ConfigFile = Annotated[
@@ -81,16 +79,33 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Port; 0 = a free one [config: 8000].")
     ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Certificate and chain: speak TLS [config].")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The certificate's private key [config].")
+    ] = None,
+    plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--plain-http-beyond-loopback",
+            help="Bind where others reach it without TLS: behind a proxy that has it.",
+        ),
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
     """Serve until interrupted. On an empty folder, make the first account and its credentials."""
-    asked: dict[str, Any] = {
-        name: it for name, it in (("host", host), ("port", port)) if it is not None
-    }
+    said = {"host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key}
+    asked: dict[str, Any] = {name: it for name, it in said.items() if it is not None}
+    if plain_http:
+        asked["plain_http_beyond_loopback"] = True
     settings = Config.load(config)
     settings = dataclasses.replace(settings, server=dataclasses.replace(settings.server, **asked))
+
+    from qdwell.api import listening
+
+    listening.check(settings.server)
     ready_folder(data_dir)
-    _check_free(settings.server.host, settings.server.port)
 
     from qdwell import console
     from qdwell.api.server import serve as run  # brings Qiskit: too slow for the other commands
@@ -108,18 +123,6 @@ def serve(
         sys.stdout.flush()
 
     run(settings, data_dir, on_ready=on_ready, extend=console.add)
-
-
-def _check_free(host: str, port: int) -> None:
-    """Say in a sentence, before anything is loaded, that an address cannot be bound."""
-    try:
-        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(info[0], info[1]) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(info[4])
-    except OSError as error:
-        why = f"cannot bind {host} port {port}: {error.strerror or error}; try another, or --port 0"
-        raise ConfigError("server.port", why) from None
 
 
 @app.command()

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import http.client
 import select
-import ssl
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -35,6 +34,7 @@ from qdwell.client.errors import (
 )
 from qdwell.client.forks import watch
 from qdwell.client.tail import Tail, first_line
+from qdwell.client.trust import distrust, trusted
 from qdwell.clock import stopwatch_ns
 
 API_VERSION = "2026-04-15"  # the newest dialect: objects for devices, all fields of metrics
@@ -105,7 +105,7 @@ def path_of(*parts: str) -> str:
 
 @dataclass(slots=True)
 class _Token:
-    text: str = ""
+    text: str = field(default="", repr=False)
     renew_at_ns: int = 0
 
 
@@ -136,7 +136,7 @@ class Transport:
         self.instance = instance
         self._host, self._port = parts.hostname, parts.port
         self._prefix = parts.path.rstrip("/")
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = trusted() if parts.scheme == "https" else None
         self._api_token = token
         self._application = application
         self._patience_s = patience_s
@@ -233,6 +233,8 @@ class Transport:
                 try:
                     connection.connect()
                 except OSError as error:
+                    if (why := distrust(error, self.url)) is not None:
+                        raise ServerUnreachable(why) from error
                     raise _NotSent from error
             connection.sock.settimeout(request.read_s)
             connection.request(request.method, self._target(request), request.body, dict(headers))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -23,6 +25,7 @@ from qdwell.console.site import Page, Site
 from qdwell.console.start import StartPages
 from qdwell.console.timeline import TimelinePages
 
+KEPT_SECONDS = 86_400
 STATIC = Path(str(resources.files("qdwell.console"))) / "static"
 
 
@@ -54,11 +57,21 @@ def pages(site: Site) -> list[tuple[str, str, Page]]:
     ]
 
 
+class Files(StaticFiles):
+    """Files that a browser may keep: their addresses change with what is in them."""
+
+    def file_response(self, *args: Any, **more: Any) -> Response:
+        """One of them."""
+        response = super().file_response(*args, **more)
+        response.headers["Cache-Control"] = f"public, max-age={KEPT_SECONDS}"
+        return response
+
+
 def add(app: FastAPI) -> None:
     """Put the console at `/` of an application made by `api.app.build`."""
     parts: Parts = app.state.parts
-    public = parts.config.server.public_url or ""
-    sign_in = SignIn(parts.store, parts.clock, secure=public.startswith("https:"))
+    server = parts.config.server
+    sign_in = SignIn(parts.store, parts.clock, secure=server.encrypted, public=server.public_url)
     site = Site(parts, sign_in, Feed(parts.engine, parts.closing))
     entry = Entry(site)
     routes: list[Route | Mount] = [
@@ -69,6 +82,6 @@ def add(app: FastAPI) -> None:
         Route("/live", site.shown(Live(site).stream), include_in_schema=False),
         Route("/sign-in", entry.form, methods=["GET"], include_in_schema=False),
         Route("/sign-in", entry.sign_in, methods=["POST"], include_in_schema=False),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", Files(directory=STATIC)),
     ]
     app.router.routes.extend(routes)

@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from qdwell.console.signin import Visitor, check_origin, safe_next
+from qdwell.console.signin import Visitor, safe_next
 from qdwell.console.site import HEADERS, Site, back_to, read_form
 from qdwell.errors import QdwellError
 
@@ -30,7 +30,7 @@ class Entry:
         """Let whoever has a token in."""
         site = self._site
         try:
-            check_origin(request)
+            site.sign_in.check_origin(request)
             fields = await read_form(request)
         except QdwellError as error:
             return site.failed(request, None, error)

@@ -65,10 +65,13 @@ class Visitor:
 class SignIn:
     """Makes and reads the cookie."""
 
-    def __init__(self, store: Store, clock: Clock, *, secure: bool) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, secure: bool, public: str | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._secure = secure
+        self._public = urlsplit(public).netloc if public else None
         key = accounts.signing_key(store)
         # A key of its own: an access token is no cookie, and a cookie is no access token.
         self._key = hmac.new(key, b"console", hashlib.sha256).digest()
@@ -135,22 +138,23 @@ class SignIn:
         Raises:
             FormRefused: it lacks the secret of this visitor's pages.
         """
-        check_origin(request)
-        if not hmac.compare_digest(visitor.csrf, given):
+        self.check_origin(request)
+        if not hmac.compare_digest(visitor.csrf.encode(), given.encode()):
             raise FormRefused
 
+    def check_origin(self, request: Request) -> None:
+        """Refuse a POST that a page of another site sent. Ours is at the address that the browser
+        asked for, or, behind a proxy that tells another, at `server.public_url`.
 
-def check_origin(request: Request) -> None:
-    """Refuse a POST that a page of another site sent.
-
-    Raises:
-        FormRefused: the browser says that it did.
-    """
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise FormRefused
-    origin = request.headers.get("origin")
-    if origin and origin != "null" and urlsplit(origin).netloc != request.headers.get("host"):
-        raise FormRefused
+        Raises:
+            FormRefused: the browser says that it did.
+        """
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise FormRefused
+        origin = request.headers.get("origin")
+        ours = (request.headers.get("host"), self._public)
+        if origin and (origin == "null" or urlsplit(origin).netloc not in ours):
+            raise FormRefused
 
 
 def safe_next(target: str | None) -> str:

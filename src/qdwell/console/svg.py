@@ -6,6 +6,9 @@ theme; one that is saved carries that style with it (`standalone`).
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from functools import cache
 from importlib import resources
 
 from markupsafe import Markup, escape
@@ -84,8 +87,19 @@ def picture(
 
 def standalone(svg: Markup) -> str:
     """The picture as a file of its own: with its style, on white."""
-    style = resources.files("qdwell.console").joinpath("static", "pictures.css").read_text("utf-8")
     head, _, rest = str(svg).partition(">")
     backdrop = '<rect width="100%" height="100%" fill="#fff"/>'
     begin = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    return f"{begin}{head}><style>{style}</style>{backdrop}{rest}\n"
+    return f"{begin}{head}><style>{_style()}</style>{backdrop}{rest}\n"
+
+
+@cache
+def standalone_policy() -> str:
+    """The content security policy of such a file: its one style, known by its hash."""
+    seal = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{seal}'; frame-ancestors 'none'"
+
+
+@cache
+def _style() -> str:
+    return resources.files("qdwell.console").joinpath("static", "pictures.css").read_text("utf-8")

@@ -61,7 +61,7 @@ class TimelinePages:
         scene = replace(await self._scene(request, visitor), links=False)
         name = f"timeline-{scene.machine}.svg"
         headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-        headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+        headers["Content-Security-Policy"] = svg.standalone_policy()
         return Response(svg.standalone(draw(scene)), media_type="image/svg+xml", headers=headers)
 
     def _machines(self) -> list[BackendView]:

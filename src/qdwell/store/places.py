@@ -20,9 +20,10 @@ class Place:
     """What `open_store` opens."""
 
     folder: Path
-    database_url: str | None = None  #: of PostgreSQL; None: SQLite in the folder
+    #: Of PostgreSQL; None: SQLite in the folder. It may hold a password.
+    database_url: str | None = field(default=None, repr=False)
     blobs: str | None = None  #: a folder, or s3://bucket/prefix; None: `blobs/` in the folder
-    blob_options: Mapping[str, Any] = field(default_factory=dict)  #: of the S3 client
+    blob_options: Mapping[str, Any] = field(default_factory=dict, repr=False)  #: of the S3 client
 
     @classmethod
     def of(cls, config: Config, folder: Path | str) -> Place:

@@ -1,0 +1,251 @@
+"""Everything that reads a user's bytes, as one function each: the targets of the fuzzing.
+
+A target takes bytes, does with them what the server or a worker does, and returns. It may refuse
+them with the errors that are meant for that, which the caller is told; anything else that comes out
+is a finding.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import io
+import json
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qiskit import QuantumCircuit, qpy
+from qiskit.circuit import Parameter
+from starlette.requests import Request
+
+from qdwell.api import body
+from qdwell.api.auth import Auth
+from qdwell.api.jobs import LIST_QUERY
+from qdwell.clock import ManualClock
+from qdwell.console.signin import NotSignedIn, SignIn
+from qdwell.engine import frames
+from qdwell.errors import ProgramError, RequestError, WorkerLost
+from qdwell.programs import Limits, check_submission
+from qdwell.programs.program_reader import read_model
+from qdwell.store import accounts, open_store
+from qdwell.wire import arrays, codec, messages, tensors
+
+CORPUS = Path(__file__).parent / "corpus"
+MEANT = (RequestError, ProgramError, WorkerLost, NotSignedIn)
+MOST = 4_000_000  # what one payload may hold here, so that a bomb is one soon
+PROGRAMS = ("sampler", "estimator", "executor", "noise-learner")
+NOW = 1_800_000_000_000
+
+Target = Callable[[bytes], object]
+
+
+def _read_query(data: bytes) -> None:
+    """As every list reads its query: strictly, each parameter by its kind."""
+    scope = {"type": "http", "query_string": data, "headers": []}
+    query = body.Query(Request(scope), LIST_QUERY)
+    for name in LIST_QUERY:
+        query.text(name)
+        query.texts(name)
+        query.page(name, 10, 200)
+        for read in (query.flag, query.instant):
+            _meant(read, name)
+        _meant(query.choice, name, ("ASC", "DESC"))
+
+
+def _meant(work: Callable[..., object], *args: Any) -> None:
+    with contextlib.suppress(MEANT):
+        work(*args)
+
+
+def _read_body(data: bytes) -> None:
+    """A body through the parser into each message that the API takes."""
+    value = body.parse_json(data, 64)
+    for kind in vars(messages).values():
+        if isinstance(kind, type) and issubclass(kind, messages.Request | messages.SearchRequest):
+            _meant(body.check, kind, value)
+    body.dump_json(value, data)
+
+
+def _check_params(data: bytes) -> None:
+    """What is looked at before a job is accepted, for each program."""
+    value = body.parse_json(data, 64)
+    for program in PROGRAMS:
+        _meant(check_submission, program, value)
+
+
+def _decode(data: bytes) -> None:
+    """The tagged values of each program, without loading circuits: `qpy` is a target of its own."""
+    value = codec.parse(data)
+    for program in PROGRAMS:
+        bounds = codec.Bounds(inflated_bytes=MOST)
+        decoder = codec.Decoder(codec.TAGS[program], bounds, lambda text, field: text)
+        _meant(decoder.decode, value)
+
+
+def _read_program(data: bytes) -> None:
+    """A quantum program: checked, weighed, and read by the client's own models."""
+    value = body.parse_json(data, 64)
+    check_submission("executor", value)
+    read_model(value, Limits(inflated_bytes_max=MOST))
+
+
+def _weigh(data: bytes) -> None:
+    value = codec.parse(data)
+    for field, tensor in tensors.found(value, "params"):
+        for compressed in (True, False):
+            _meant(functools.partial(tensors.weigh, compressed=compressed), tensor, field, MOST)
+
+
+@functools.cache
+def _people() -> tuple[Auth, SignIn, str]:
+    clock = ManualClock(NOW)
+    store = open_store(Path(tempfile.mkdtemp(prefix="qdwell-fuzz-")))
+    made = accounts.first_start(store, NOW)
+    assert made is not None
+    return Auth(store, clock), SignIn(store, clock, secure=True), made.token
+
+
+def _check_token(data: bytes) -> None:
+    """An access token and a console cookie."""
+    auth, sign_in, _ = _people()
+    text = data.decode("latin-1")
+    _meant(auth._verify, text)
+    cookie = b"qdwell_console=" + data
+    _meant(sign_in.visitor, Request({"type": "http", "headers": [(b"cookie", cookie)]}))
+
+
+def _read_frames(data: bytes) -> None:
+    """What a worker that was taken over sends to the server."""
+    decoder = frames.Decoder()
+    for start in range(0, len(data), 7):
+        list(decoder.feed(data[start : start + 7]))
+
+
+TARGETS: dict[str, Target] = {
+    "body": _read_body,
+    "codec": _decode,
+    "frames": _read_frames,
+    "inflate": lambda data: arrays.inflate(data, "field", MOST),
+    "npy": lambda data: arrays.read_npy(data, "field"),
+    "params": _check_params,
+    "program": _read_program,
+    "qasm3": lambda data: codec.load_qasm3(data.decode("utf-8", "replace"), "field"),
+    "qpy": lambda data: codec.load_qpy(data, "field"),
+    "query": _read_query,
+    "tensors": _weigh,
+    "token": _check_token,
+}
+
+
+TAKEN, REFUSED = "taken", "refused"
+
+
+def run(target: str, data: bytes) -> str:
+    """What came of it: taken, or refused as is meant. Anything else is raised."""
+    try:
+        TARGETS[target](data)
+    except MEANT:
+        return REFUSED
+    return TAKEN
+
+
+# ---- what is well-formed, to start from ----------------------------------------------------------
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()
+
+
+def _circuit() -> bytes:
+    circuit = QuantumCircuit(2, 2, metadata={"who": "me"})
+    circuit.rx(Parameter("a"), 0)
+    circuit.cx(0, 1)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(1)
+    circuit.measure([0, 1], [0, 1])
+    file = io.BytesIO()
+    qpy.dump(circuit, file, version=17)
+    return file.getvalue()
+
+
+def _tagged(kind: str, value: Any, **more: Any) -> dict[str, Any]:
+    return {"__type__": kind, "__value__": value, **more}
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    return tensors.pack(array, compressed=True)
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Well-formed inputs of each target."""
+    auth, _, token = _people()
+    made = _circuit()
+    floats, bits = np.arange(6.0).reshape(2, 3), np.ones((2, 9), bool)
+    array = _tagged("ndarray", _packed(arrays.write_npy(floats)))
+    bindings = {"shape": [2], "data": {'["a"]': array}}
+    pauli = {"__module__": "qiskit.quantum_info.operators.symplectic.pauli", "__class__": "Pauli"}
+    tags: list[Any] = [
+        array,
+        _tagged("ndarray", [1, 2.5]),
+        _tagged("QuantumCircuit", _packed(made)),
+        _tagged("BindingsArray", bindings),
+        _tagged("ObservablesArray", [{"ZZ": 1.0}]),
+        _tagged("complex", [0.5, -1]),
+        _tagged("settings", {"data": "XY"}, **pauli),
+        _tagged("NoiseLearnerResult", {"data": []}),
+    ]  # fmt: skip
+    pubs = {"pubs": [[tags[2], None, 5]], "version": 2, "options": {"default_shots": 5}}
+    executor = {
+        "schema_version": "v2.0",
+        "quantum_program": {
+            "shots": 3,
+            "circuits": {"b64_data": _packed(made), "qpy_version": 17, "num_programs": 1},
+            "items": [
+                {"item_type": "circuit", "circuit_arguments": _tensor(np.ones((4, 1))), "shape": [],
+                 "chunk_size": "auto"}
+            ],
+            "meas_level": "classified",
+            "passthrough_data": {"any": [1, _tensor(bits)]},
+        },
+        "options": {},
+    }  # fmt: skip
+    job = {"program_id": "sampler", "backend": "x", "params": pubs, "tags": ["a"], "cost": 5}
+    access = _run(auth.access(token))[0].encode()
+    text = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit c; h q[0]; c = measure q[0];'
+    return {
+        "body": [_json(job), _json({"mode": "batch", "max_ttl": 5}), b'{"tags": ["a\\u00fc"]}'],
+        "codec": [_json(it) for it in (tags, pubs)],
+        "frames": [b"".join(frames.encode({"op": "done", "n": [1]}, [b"part", b""])) * 2],
+        "inflate": [zlib.compress(bytes(100)), zlib.compress(made, 9)],
+        "npy": [arrays.write_npy(it) for it in (floats, bits, np.zeros((0, 4)), np.array(2j))],
+        "params": [_json(pubs), _json(executor)],
+        "program": [_json(executor)],
+        "qasm3": [text.encode()],
+        "qpy": [made],
+        "query": [b"limit=5&tags=a&tags=b&pending=true", b"created_after=2026-01-01T00:00:00Z"],
+        "tensors": [_json([_tensor(floats), _tensor(bits)]), _json(executor)],
+        "token": [access, access.rpartition(b".")[0] + b"."],
+    }  # fmt: skip
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _run(waited: Any) -> Any:
+    import asyncio
+
+    return asyncio.run(waited)
+
+
+#: Numbers that lengths and counts are often wrong for, and words that mean something here.
+EDGES = [struct.pack(form, n) for form in (">I", "<I", ">Q", "<Q") for n in (0, 2**31 - 1, 2**31)]
+EDGES += [b"\xff" * 4, b"\xff" * 8, b"-1", b"1e999", b"NaN", b"null", b"9" * 40, b"[" * 300]
+EDGES += [b'{"__type__":', b'"__value__":', b"\x00", b"\xc0\xaf", b"%", b"true", b"0.1", b"()"]
+EDGES += [b"{}", b"\\ud800", b"1" + b"0" * 400]

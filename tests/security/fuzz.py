@@ -1,0 +1,54 @@
+"""A campaign led by coverage on one decoder (atheris, which is libFuzzer for Python).
+
+    cd tests && python -m security.fuzz TARGET SECONDS FOLDER      # TARGET: see `decoders`
+
+Inputs that are new to the coverage are collected in FOLDER/corpus, what was found in FOLDER. Copy a
+finding to tests/security/corpus/TARGET, and every test run tries it. Memory is bounded, so that a
+bomb is a finding.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+INPUT_BYTES_MAX = 20_000
+MEMORY_MB_MAX = 3_000
+ONE_SECONDS_MAX = 20
+
+with atheris.instrument_imports(include=["qdwell"]):
+    from security import decoders
+
+
+def main() -> None:
+    """Run until the time is over, or something was found."""
+    target, seconds, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    kept = decoders.CORPUS / target
+    found = [it.read_bytes() for it in kept.iterdir()] if kept.is_dir() else []
+    for number, data in enumerate(decoders.seeds()[target] + found):
+        (corpus / f"seed-{number}").write_bytes(data)
+    words = folder / "words"
+    lines = ("".join(f"\\x{it:02x}" for it in edge) for edge in decoders.EDGES)
+    words.write_text("".join(f'"{line}"\n' for line in lines))
+
+    def tried(data: bytes) -> None:
+        decoders.run(target, data)
+
+    atheris.Setup(
+        [
+            *(sys.argv[0], str(corpus), f"-max_total_time={seconds}", f"-dict={words}"),
+            *(f"-max_len={INPUT_BYTES_MAX}", f"-rss_limit_mb={MEMORY_MB_MAX}"),
+            *(f"-timeout={ONE_SECONDS_MAX}", f"-artifact_prefix={folder}/found-"),
+            "-print_final_stats=1",
+        ],
+        tried,
+    )
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
