@@ -40,6 +40,7 @@ def _estimator_job(mode: Any, pub: Any) -> Any:
 
     estimator = seeded(EstimatorV2(mode=mode))
     estimator.options.default_shots = SHOTS
+    estimator.options.resilience_level = 0  # local testing mode has no other
     return lambda: estimator.run([pub]).result()
 
 

@@ -68,7 +68,7 @@ async def test_stages_in_several_processes_tell_the_same_story(
         assert large.facts is not None
         assert small.facts is not None
         assert large.facts.executions == small.facts.executions == 30
-        assert set(large.facts.timings) == {"prepare", "execute", "postprocess"}
+        assert set(large.facts.timings) == {"prepare", "execute", "device", "postprocess"}
         assert it.result(large.job)["__type__"] == "PrimitiveResult"
         for row in (small, large):
             interim = it.store.interim_results(it.crn, row.job.id)

@@ -43,9 +43,10 @@ def ours(
     cache: Cache | None = None,
     limits: Limits | None = None,
     interim: list[bytes] | None = None,
+    **top: Any,
 ) -> tuple[Any, Facts]:
     """Our result of the PUBs as the stock decoder reads it, and the facts."""
-    raw = json.dumps(params(program_id, pubs, options)).encode()
+    raw = json.dumps(params(program_id, pubs, options, **top)).encode()
     facts, _, finished = run_all(
         Work("job", program_id, raw, limits or Limits()),
         device,

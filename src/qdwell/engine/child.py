@@ -76,6 +76,7 @@ class Leased:
         self._run: str | None = None
         self._stopped = False
         self._lock = threading.Lock()
+        self.ns = 0  #: time of the runs so far: what a job is charged (U1)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
@@ -94,10 +95,12 @@ class Leased:
         with self._lock:
             if self._stopped:
                 raise ProgramError(_FAILED_CODE, "The run was stopped.")
+            began = stopwatch_ns()
             self._run = self._started(n, batch)
         try:
             return self._executor.result(self._run)
         finally:
+            self.ns += stopwatch_ns() - began
             with self._lock:
                 self._run = None
 
@@ -325,13 +328,18 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
             value, facts = programs.prepare(work, bench.device(head["backend"]), cache)
             progress.facts = {**asdict(facts), "qiskit_version": QISKIT_VERSION}
         elif stage == "execute":
-            value = _execute(bench, frame, _opened(value))
+            value, on_device = _execute(bench, frame, _opened(value))
+            progress.timings["device"] = on_device
+            if value.facts is not None:
+                progress.facts = {**asdict(value.facts), "qiskit_version": QISKIT_VERSION}
         else:
             finished = programs.postprocess(_opened(value))
             value, extra = finished.result, list(finished.interim)
         took = stopwatch_ns() - began
         progress.timings[stage] = took
         progress.log.append(["INFO", f"{stage}: {took / 1e6:.1f} ms"])
+        if stage == "execute":
+            progress.log[-1][1] += f", on the device {progress.timings['device'] / 1e6:.1f} ms"
         if stage == "prepare" and len(progress.stages) > 1:
             bound = head.get("hand_back_ms")
             if bound is not None and took > bound * 1_000_000:
@@ -345,14 +353,16 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
     bench.channel.send(answer, [closed, *extra])
 
 
-def _execute(bench: Bench, frame: Frame, prepared: programs.Prepared) -> programs.Raw:
+def _execute(bench: Bench, frame: Frame, prepared: programs.Prepared) -> tuple[programs.Raw, int]:
+    """Run, and tell how many nanoseconds the device was at work."""
     executor = bench.device(frame.head["backend"])
     device = bench.leased or Leased(executor)
     lease = executor.acquire()
     try:
-        return programs.execute(
+        raw = programs.execute(
             prepared, device, lambda text: bench.channel.send({"op": "interim"}, [text])
         )
+        return raw, device.ns
     finally:
         with contextlib.suppress(OSError):
             executor.release(lease)

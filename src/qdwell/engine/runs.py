@@ -23,6 +23,7 @@ from qdwell.store.records import DeviceRun, JobFacts
 
 PREPARE, EXECUTE, POSTPROCESS = "prepare", "execute", "postprocess"
 STAGES = (PREPARE, EXECUTE, POSTPROCESS)
+DEVICE = "device"  # beside the stages' times: that of the device's runs, a part of EXECUTE
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _TEXT_MOST = 10_000  # of a reason that a worker gives
 LOST_CODE = 5203  # E28
@@ -138,7 +139,7 @@ def facts_of(head: Mapping[str, Any], known: JobFacts) -> JobFacts:
     said = said if isinstance(said, dict) else {}
     timings = dict(known.timings)
     for stage, ns in _mapping(head.get("timings")).items():
-        if stage in STAGES and isinstance(ns, int):
+        if stage in (*STAGES, DEVICE) and isinstance(ns, int):
             timings[stage] = ns / 1e6
     version = said.get("qiskit_version")
     hits, misses = _pair(head.get("cache"))
@@ -167,7 +168,8 @@ def log_of(head: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def quantum_ms(head: Mapping[str, Any]) -> int:
     """Device time in a frame's head, rounded up to a whole millisecond, at least one."""
-    ns = _mapping(head.get("timings")).get(EXECUTE)
+    timings = _mapping(head.get("timings"))
+    ns = timings.get(DEVICE, timings.get(EXECUTE))
     return max(1, -(-ns // 1_000_000)) if isinstance(ns, int) else 1
 
 

@@ -75,6 +75,7 @@ class AerExecutor(base.InProcess):
         self.name = name
         self.version = version
         self.simulator = target is None
+        self.noiseless = noise is None
         self._noise = noise
         self._aer = AerSimulator()
         with warnings.catch_warnings():

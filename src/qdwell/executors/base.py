@@ -62,6 +62,8 @@ class Executor(Protocol):
     outlives: bool
     #: True: takes any circuit, has no queue, and no sessions (S34).
     simulator: bool
+    #: True: its results have no errors that could be mitigated (O3, O33).
+    noiseless: bool
     #: Changes when circuits fitted before must be fitted again.
     version: str
     #: How long work holds the device, for estimates (J35).
@@ -128,6 +130,7 @@ class InProcess:
     """
 
     outlives = False
+    noiseless = False
 
     timing = Timing()
 

@@ -28,18 +28,26 @@ class StandIn(base.InProcess):
         version: changes when circuits fitted before must be fitted again.
         timing: how long work holds the device.
         simulator: takes any circuit.
+        noiseless: its results have no errors.
     """
 
     repeatable = True
 
     def __init__(
-        self, name: str, target: Target, version: str, timing: Timing, simulator: bool
+        self,
+        name: str,
+        target: Target,
+        version: str,
+        timing: Timing,
+        simulator: bool,
+        noiseless: bool,
     ) -> None:
         super().__init__()
         self.name = name
         self.version = version
         self.timing = timing
         self.simulator = simulator
+        self.noiseless = noiseless
         self._target = target
 
     @property
@@ -72,6 +80,7 @@ class Mock(base.InProcess):
         self.version = device.version
         self.timing = device.timing
         self.simulator = device.simulator
+        self.noiseless = device.noiseless
         self.fit = device.fit
         self._device = device
         self._clock = SystemClock()
@@ -102,9 +111,9 @@ class Mock(base.InProcess):
         return np.random.default_rng(batch.seed + batch.first + place)
 
 
-def shown(device: base.Executor) -> tuple[Target, str, Timing, bool]:
+def shown(device: base.Executor) -> tuple[Target, str, Timing, bool, bool]:
     """What a stand-in in another process is made of, in the order of its arguments."""
-    return device.target, device.version, device.timing, device.simulator
+    return device.target, device.version, device.timing, device.simulator, device.noiseless
 
 
 def random_bits(dice: np.random.Generator, clbits: int, shots: int) -> Samples:

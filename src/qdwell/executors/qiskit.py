@@ -55,6 +55,8 @@ def backend_executor(spec: base.Spec) -> BackendExecutor:
 class BackendExecutor:
     """Holds one `BackendV2`. A run's token is the backend's own job id where it has one."""
 
+    noiseless = False
+
     def __init__(
         self, name: str, backend: BackendV2, *, simulator: bool = False, repeatable: bool = False
     ) -> None:

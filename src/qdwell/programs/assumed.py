@@ -60,6 +60,7 @@ class Assumed:
     def __init__(self, device: Device, target: Target, mark: str) -> None:
         self._device = device
         self.target = target
+        self.noiseless = device.noiseless
         self.name = device.name
         self.version = f"{device.version}+{mark}"
 

@@ -300,7 +300,7 @@ def _metadata(params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "dynamical_decoupling": decoupling | _set(given.get("dynamical_decoupling")),
         "twirling": twirling | _set(given.get("twirling")),
-        "resilience_level": 0,
+        "resilience_level": params.get("resilience_level") or 0,
         "resilience": {"measure_mitigation": False, "zne_mitigation": False}
         | {"pec_mitigation": False},
         "version": 2,

@@ -6,15 +6,19 @@ one calibration of the readout; it runs on the device, and the library's post-pr
 values.
 
 Methods that inject noise need a model of the noise of each layer of gates. If the job brings none,
-the layers are learned first. The programs can be made only then, so they are made in the execution
-stage, while the device is held.
+the layers are learned first, on the device, and the programs can be made only then. Both visits are
+one execution stage: the device stays the job's while what was measured is fitted, so that nothing
+drifts and nobody waits in between, but only the time of its runs is charged. Preparation makes the
+programs with the noise that the target's own error rates tell: so whatever the library refuses is
+refused before the device is touched, and the estimate holds the whole job. What ran in the end
+replaces it.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +28,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.transpiler import Target
 
-from qdwell.programs import estimator, library, mitigation_options, options, pubs, quantum
+from qdwell.programs import estimator, library, mitigation_options, narrow, options, pubs, quantum
 from qdwell.programs import estimator_results as encoding
 from qdwell.programs import layer_noise as noise
 from qdwell.programs.cache import Cache
@@ -64,7 +68,7 @@ class Plan:
     programs: tuple[Program, ...]
     layers: tuple[noise.Layer, ...]
     limits: Limits
-    #: What the programs are made for, if they are still to be made.
+    #: What the programs are made for, if layers must be learned before they can be made.
     target: Target | None
 
 
@@ -93,7 +97,7 @@ def prepare(
     plan = planned(groups, params, work.limits, reader, maker, device)
     metadata = encoding.job_metadata(plan.options)
     prepared = Prepared(ID, (plan,), chosen.seed, metadata, chosen.rep_delay_us)
-    return prepared, pubs.facts(maker.loaded, maker.executions, reader.estimate_ms)
+    return prepared, maker.facts()
 
 
 def planned(
@@ -116,10 +120,14 @@ def planned(
     circuits = [pub for group in groups for pub in group.pubs]
     if mitigation_options.needs_noise(params):
         layers = noise.layers(circuits, wanted, params, device, maker, given, reader)
-    if not any(it.experiment for it in layers):
-        known = tuple(noise.Known(it, it.given) for it in layers)
+    learn = any(it.experiment for it in layers)
+    known = tuple(noise.expected(it, device.target) for it in layers)
+    if learn:
+        for program, _, where in _written(groups, wanted, known, device.target):
+            maker.expect(program, where)
+    else:
         programs = _programs(groups, wanted, known, device.target, maker)
-    target = None if programs else device.target
+    target = device.target if learn else None
     return Plan(tuple(groups), wanted, programs, layers, limits, target)
 
 
@@ -151,32 +159,47 @@ def _groups(
     return groups
 
 
+def _written(
+    groups: Sequence[Group], wanted: Any, known: tuple[noise.Known, ...], target: Target
+) -> Iterator[tuple[Any, library.Qubits | None, str]]:
+    """The library's program of each group, where its qubits are, and what it belongs to.
+
+    Raises:
+        ProgramError: 1208, the library will not prepare it.
+    """
+    from qiskit_ibm_runtime.executor_estimator.prepare import prepare as prepared
+
+    backend = library.Shown(target, "device")
+    for group in groups:
+        where = ", ".join(f"pubs[{place}]" for place in group.places)
+        asked = wanted.model_copy(deep=True)
+        asked.default_shots = group.shots
+        made, place = group.pubs, None
+        if known:
+            asked.resilience.layer_noise_model = [(it.layer.step, it.noise) for it in known]
+        elif not wanted.dynamical_decoupling.enable and (few := narrow.used(made)):
+            place = few, made[0].circuit.num_qubits
+            made = tuple(narrow.narrowed(pub, few) for pub in made)
+        program, _ = library.tried(prepared, where, made, asked, backend=backend)
+        yield program, place, where
+
+
 def _programs(
-    groups: list[Group] | tuple[Group, ...],
+    groups: Sequence[Group],
     wanted: Any,
     known: tuple[noise.Known, ...],
     target: Target,
     maker: library.Maker,
 ) -> tuple[Program, ...]:
-    """The library's programs, one for each group.
+    """The library's programs, one for each group, ready for the device.
 
     Raises:
         ProgramError: 1208, the library will not prepare it; 1517 or 6000.
     """
-    from qiskit_ibm_runtime.executor_estimator.prepare import prepare as prepared
-
-    backend = library.Shown(target, "device")
-    programs = []
-    for group in groups:
-        where = ", ".join(f"pubs[{place}]" for place in group.places)
-        asked = wanted.model_copy(deep=True)
-        asked.default_shots = group.shots
-        if known:
-            asked.resilience.layer_noise_model = [(it.layer.step, it.noise) for it in known]
-        program, _ = library.tried(prepared, where, group.pubs, asked, backend=backend)
-        items = maker.items(program, where)
-        programs.append(Program(items, program.shots, program.passthrough_data))
-    return tuple(programs)
+    return tuple(
+        Program(maker.items(made, where, place), made.shots, made.passthrough_data)
+        for made, place, where in _written(groups, wanted, known, target)
+    )
 
 
 def execute(
@@ -196,7 +219,7 @@ def execute(
         return quantum.run(items, shots, device, seed, prepared.rep_delay_us)
 
     learned: tuple[noise.Known, ...] = ()
-    programs = plan.programs
+    programs, facts = plan.programs, None
     if plan.layers:
         learned = tuple(
             noise.known(it, run(it.experiment.items, it.experiment.shots))
@@ -204,14 +227,28 @@ def execute(
             else noise.Known(it, it.given)
             for it in plan.layers
         )
-    if not programs and plan.groups:
-        work = Work("", "estimator", b"", plan.limits)
-        reader = pubs.Reader(work, device, Cache(), prepared.rep_delay_us)
-        seed = None if prepared.seed is None else prepared.seed + 1
-        maker = library.Maker(reader, device, np.random.default_rng(seed))
-        programs = _programs(plan.groups, plan.options, learned, plan.target, maker)
+    if plan.target is not None:
+        programs, facts = _after_learning(prepared, plan, learned, device)
     ran = tuple(run(it.items, it.shots) for it in programs)
-    return Raw(prepared.program_id, (Given(plan, programs, ran, learned),), prepared.metadata)
+    given = Given(plan, programs, ran, learned)
+    return Raw(prepared.program_id, (given,), prepared.metadata, facts=facts)
+
+
+def _after_learning(
+    prepared: Prepared, plan: Plan, learned: tuple[noise.Known, ...], device: Device
+) -> tuple[tuple[Program, ...], Facts]:
+    """The programs, and the facts of the whole job: what was learned with, and what is to run."""
+    reader = pubs.Reader(
+        Work("", "estimator", b"", plan.limits), device, Cache(), prepared.rep_delay_us
+    )
+    seed = None if prepared.seed is None else prepared.seed + 1
+    maker = library.Maker(reader, device, np.random.default_rng(seed))
+    for layer in plan.layers:
+        if layer.experiment:
+            for item in layer.experiment.items:
+                maker.count(item.fitted, len(item.rows), layer.experiment.shots, "layers")
+    programs = _programs(plan.groups, plan.options, learned, plan.target, maker)
+    return programs, maker.facts()
 
 
 def postprocess(raw: Raw) -> Finished:

@@ -31,7 +31,10 @@ ID = "estimator-v1-pec"
 LEVEL = 3
 CONFIDENCE = 0.95
 _DEVIATIONS = 1.959964  # of a normal distribution, that hold CONFIDENCE of it
-_OPTIONS = {"options": {"resilience": {"pec_mitigation": True, "measure_mitigation": True}}}
+_OPTIONS = {
+    "resilience_level": 0,
+    "options": {"resilience": {"pec_mitigation": True, "measure_mitigation": True}},
+}
 
 execute: Callable[..., Raw] = mitigated.execute
 
@@ -67,7 +70,7 @@ def prepare(
     )
     plan = mitigated.planned([group], _OPTIONS, work.limits, reader, maker, device)
     prepared = Prepared(ID, (plan,), chosen.seed, {"resilience": {}})
-    return prepared, pubs.facts(maker.loaded, maker.executions, reader.estimate_ms)
+    return prepared, maker.facts()
 
 
 def _pub(made: Compiled, row: Any, observable: Mapping[str, float], field: str) -> EstimatorPub:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from qiskit.circuit import CircuitInstruction
 from qiskit.quantum_info import PauliLindbladMap
+from qiskit.transpiler import Target
 
 from qdwell.errors import ProgramError
 from qdwell.programs import learning, library, mitigation_options, pubs, quantum
@@ -101,6 +103,28 @@ def known(layer: Layer, ran: quantum.Ran) -> Known:
     """
     assert layer.experiment is not None
     return Known(layer, learning.learned(layer.experiment, ran, f"layer on {layer.qubits}").noise)
+
+
+def expected(layer: Layer, target: Target) -> Known:
+    """A layer with the noise that is given, or that the errors of the target's gates let expect.
+
+    A gate with the average error `e` on `n` qubits has Pauli errors with the rates' sum
+    `e (1 + 2**-n)`, here spread evenly over all Paulis of its qubits. It is only for estimates.
+    """
+    if layer.experiment is None:
+        return Known(layer, layer.given)
+    order = {qubit: place for place, qubit in enumerate(layer.qubits)}
+    terms: list[tuple[str, list[int], float]] = []
+    for name, qubits in _key(layer.step):
+        known = (target[name] or {}).get(qubits) if name in target.operation_names else None
+        error = (known.error if known is not None else None) or 0.0
+        paulis = ["".join(it) for it in product("IXYZ", repeat=len(qubits))][1:]
+        places = [order[qubit] for qubit in qubits]
+        rate = error * (1 + 2.0 ** -len(qubits)) / len(paulis)
+        for pauli in paulis:
+            on = [at for at, letter in enumerate(pauli) if letter != "I"]
+            terms.append(("".join(pauli[at] for at in on), [places[at] for at in on], rate))
+    return Known(layer, PauliLindbladMap.from_sparse_list(terms, len(layer.qubits)))
 
 
 def mitigated(circuit: Any, wanted: Any, learned: Sequence[Known]) -> int:

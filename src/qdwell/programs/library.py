@@ -13,15 +13,25 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
+from qiskit.circuit.equivalence_library import SessionEquivalenceLibrary
 from qiskit.providers import BackendV2, Options
-from qiskit.transpiler import Target
+from qiskit.transpiler import PassManager, Target
+from qiskit.transpiler.exceptions import TranspilerError
+from qiskit.transpiler.passes import BasisTranslator
 
 from qdwell.errors import ProgramError
-from qdwell.programs import pubs, quantum
+from qdwell.programs import narrow, pubs, quantum
 from qdwell.programs.checks import check_instructions
-from qdwell.wire.device import Device
+from qdwell.programs.work import Facts
+from qdwell.wire.device import Device, Fitted
 
 T = TypeVar("T")
+_INSTEAD = "Change what it names. An estimator's job runs as it is at resilience_level 0."
+
+#: Where a circuit's qubits are on the device, and how many the device's circuit has.
+Qubits = tuple[tuple[int, ...], int]
 
 
 class Shown(BackendV2):  # type: ignore[misc]
@@ -64,8 +74,15 @@ class Maker:
         self.executions = 0
         self.loaded: list[pubs.Loaded] = []
 
-    def items(self, program: Any, where: str) -> tuple[quantum.Item, ...]:
+    def items(
+        self, program: Any, where: str, qubits: Qubits | None = None
+    ) -> tuple[quantum.Item, ...]:
         """The items of a library's program: fitted, drawn, and counted.
+
+        Args:
+            program: the library's, of items with a circuit each.
+            where: what it belongs to, for errors.
+            qubits: where the circuits' qubits are on the device; None: where they are.
 
         Raises:
             ProgramError: 1517, 1208, or 6000.
@@ -77,19 +94,46 @@ class Maker:
             self._reader.check_executions(
                 self.executions + math.prod(item.shape) * program.shots, where
             )
-            made.append(self._item(item, field))
-            runs = len(made[-1].rows)
-            self.executions += runs * program.shots
-            self._reader.check_executions(self.executions, where)
-            self._reader.held(made[-1].fitted, runs, program.shots)
+            made.append(self._item(item, field, qubits))
+            self.count(made[-1].fitted, len(made[-1].rows), program.shots, where)
         return tuple(made)
 
-    def _item(self, item: Any, field: str) -> quantum.Item:
-        circuit = item.circuit
+    def count(self, fitted: Fitted, runs: int, shots: int, where: str) -> None:
+        """Count a circuit that runs with so many sets of values, so many shots each.
+
+        Raises:
+            ProgramError: 6000.
+        """
+        self.executions += runs * shots
+        self._reader.check_executions(self.executions, where)
+        self._reader.held(fitted, runs, shots)
+        self.loaded.append(pubs.Loaded(b"", fitted.circuit, fitted, fitted.circuit.depth()))
+
+    def expect(self, program: Any, where: str) -> None:
+        """Check and count a library's program as if it ran; nothing is drawn.
+
+        Raises:
+            ProgramError: 1517 or 6000.
+        """
+        for place, item in enumerate(program.items):
+            fitted = self._fitted(item.circuit, f"{where}, item {place}")
+            self.count(fitted, math.prod(item.shape), program.shots, where)
+
+    def facts(self) -> Facts:
+        """The facts of all that was counted."""
+        return pubs.facts(self.loaded, self.executions, self._reader.estimate_ms)
+
+    def _fitted(self, circuit: QuantumCircuit, field: str) -> Fitted:
         if not self._device.simulator:
+            circuit = native(circuit, self._device.target)
             check_instructions(circuit, self._device.target, self._device.name, field)
-        fitted = self._device.fit(circuit)
-        self.loaded.append(pubs.Loaded(b"", circuit, fitted, circuit.depth()))
+        return self._device.fit(circuit)
+
+    def _item(self, item: Any, field: str, qubits: Qubits | None) -> quantum.Item:
+        circuit = item.circuit
+        if qubits is not None:
+            circuit = narrow.widened(circuit, *qubits)
+        fitted = self._fitted(circuit, field)
         if hasattr(item, "samplex"):
             samplex = item.samplex.finalize()
             shape, outputs = quantum.drawn(
@@ -107,6 +151,25 @@ class Maker:
         )
 
 
+def native(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
+    """The circuit in the device's gates: the libraries dress boxes with `rz` and `sx` only.
+
+    Parameters stay open. A circuit that cannot be put so comes back as it is, to be refused by
+    the check of its instructions.
+    """
+    if {"rz", "sx"} <= set(target.operation_names):
+        return circuit
+    basis = [name for name in target.operation_names if name not in CONTROL_FLOW_OP_NAMES]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            translator = BasisTranslator(SessionEquivalenceLibrary, basis)
+            made: QuantumCircuit = PassManager([translator]).run(circuit)
+    except TranspilerError:
+        return circuit
+    return made if made.num_parameters == circuit.num_parameters else circuit
+
+
 def result(items: Sequence[quantum.Item], ran: quantum.Ran, passthrough: Any) -> Any:
     """The `QuantumProgramResult` of a library's program."""
     from qiskit_ibm_runtime.results import QuantumProgramItemResult, QuantumProgramResult
@@ -121,7 +184,7 @@ def result(items: Sequence[quantum.Item], ran: quantum.Ran, passthrough: Any) ->
 def refused(error: Exception, where: str) -> ProgramError:
     """What a library will not prepare, as the job's own failure."""
     said = str(error.args[0]) if error.args else type(error).__name__
-    return ProgramError(pubs.BAD_INPUT, f"{where}: {said}")
+    return ProgramError(pubs.BAD_INPUT, f"{where}: {said}", _INSTEAD)
 
 
 def tried(do: Callable[..., T], where: str, *given: Any, **named: Any) -> T:

@@ -11,6 +11,7 @@ from qdwell.programs import rules
 from qdwell.programs.learning import Settings
 from qdwell.programs.learning_options import DEFAULTS, LEARNING
 from qdwell.programs.rules import Rules
+from qdwell.wire.device import Device
 
 STRATEGIES = ("active", "active-accum", "active-circuit", "all")
 AMPLIFIERS = ("gate_folding", "gate_folding_front", "gate_folding_back", "pea")
@@ -25,8 +26,9 @@ FACTORS_LEAST: Mapping[str, int] = {
 NOISE_FACTORS = (1, 3, 5)
 EXTRAPOLATORS = ("exponential", "linear")
 _FACTORS_MAX = 50
-#: The level of an estimator's job that names none.
-LEVEL = 0
+#: The level of an estimator's job that names none: on a machine, and where there is no noise.
+LEVEL = 1
+LEVEL_NOISELESS = 0
 
 
 def _numbers(value: Any, field: str, least: float) -> None:
@@ -140,11 +142,31 @@ def check_together(params: Mapping[str, Any]) -> None:
                 raise rules.refused(f"{field}.zne.extrapolator", name, why)
 
 
-def switches(params: Mapping[str, Any]) -> dict[str, bool]:
-    """Which methods an estimator's job has on: what its level implies, and what it says itself."""
+def leveled(params: Mapping[str, Any], device: Device) -> Mapping[str, Any]:
+    """The params of an estimator's job with its level, whether it names one or not (O33).
+
+    A machine without noise has nothing to mitigate, so that it, as a simulator, has level 0 unless
+    the job asks for another.
+
+    Raises:
+        BadInput: options that cannot go together at that level.
+    """
+    if params.get("resilience_level") is not None:
+        return params
+    level = LEVEL_NOISELESS if device.simulator or device.noiseless else LEVEL
+    chosen = {**params, "resilience_level": level}
+    check_together(chosen)
+    return chosen
+
+
+def switches(params: Mapping[str, Any], otherwise: int = LEVEL) -> dict[str, bool]:
+    """Which methods a job has on: what its level implies, and what it says itself.
+
+    `otherwise` is the level of a job that names none.
+    """
     options = params.get("options") or {}
     level = params.get("resilience_level")
-    level = LEVEL if level is None else level
+    level = otherwise if level is None else level
     resilience = _set(options.get("resilience"))
     twirling = _set(options.get("twirling"))
     decoupling = _set(options.get("dynamical_decoupling"))
@@ -161,8 +183,8 @@ def switches(params: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def wanted(params: Mapping[str, Any]) -> bool:
-    """Does an estimator's or a sampler's job ask for anything beyond plain running?"""
-    return any(switches(params).values())
+    """Does a leveled estimator's job, or a sampler's, ask for anything beyond plain running?"""
+    return any(switches(params, LEVEL_NOISELESS).values())
 
 
 def needs_noise(params: Mapping[str, Any]) -> bool:

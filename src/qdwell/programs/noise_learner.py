@@ -83,7 +83,7 @@ def prepare(
         plans.append(Plan(step, made, tuple(sorted(it._index for it in step.qubits))))
     metadata = {"version": params.get("schema_version"), "backend": device.name, "options": options}
     prepared = Prepared(work.program_id, tuple(plans), seed, metadata, rep_delay_us)
-    return prepared, pubs.facts(maker.loaded, maker.executions, reader.estimate_ms)
+    return prepared, maker.facts()
 
 
 def _checks(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

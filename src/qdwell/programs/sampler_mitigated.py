@@ -94,7 +94,7 @@ def prepare(
             )
         )
     prepared_all = Prepared(ID, tuple(plans), chosen.seed, {"version": 2}, chosen.rep_delay_us)
-    return prepared_all, pubs.facts(maker.loaded, maker.executions, reader.estimate_ms)
+    return prepared_all, maker.facts()
 
 
 def execute(

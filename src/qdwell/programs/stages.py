@@ -54,6 +54,8 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
     try:
         params = codec.parse(work.params)
         check_submission(work.program_id, params)
+        if work.program_id == "estimator" and "version" in params:
+            params = mitigation_options.leveled(params, device)
     except BadInput as error:
         raise ProgramError(1208, error.message, error.solution) from error
     name = work.program_id
@@ -104,4 +106,4 @@ def run_all(
     if emit_interim is not None:
         for text in finished.interim:
             emit_interim(text)
-    return facts, (ready - began, executed - ready, done - executed), finished
+    return raw.facts or facts, (ready - began, executed - ready, done - executed), finished

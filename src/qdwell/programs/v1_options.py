@@ -47,9 +47,9 @@ class Settings:
         """Level of compilation on this kind of device (O2)."""
         return self.level if self.level is not None else (1 if simulator else 3)
 
-    def mitigation(self, *, simulator: bool) -> int:
+    def mitigation(self, *, noiseless: bool) -> int:
         """Level of resilience on this kind of device (O3)."""
-        return self.resilience if self.resilience is not None else (0 if simulator else 1)
+        return self.resilience if self.resilience is not None else (0 if noiseless else 1)
 
 
 def check(program_id: str, params: Mapping[str, Any]) -> None:

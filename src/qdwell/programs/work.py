@@ -80,6 +80,8 @@ class Raw:
     metadata: dict[str, Any]
     #: How many PUBs at the front were already given out as interim results.
     emitted: int = 0
+    #: Facts that take the place of those of preparation: of a job that learned what to run.
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)

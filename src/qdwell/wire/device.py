@@ -139,6 +139,11 @@ class Device(Protocol):
         ...
 
     @property
+    def noiseless(self) -> bool:
+        """True: its results have no errors that could be mitigated."""
+        ...
+
+    @property
     def target(self) -> Target:
         """Instructions and qubits of the device."""
         ...
