@@ -53,6 +53,7 @@ def test_its_steps_make_a_server_that_runs_a_bell(tmp_path: Path) -> None:
     assert told["COPY"] == "qdwell-*.whl /tmp/"
     start = [*json.loads(told["ENTRYPOINT"]), *json.loads(told["CMD"])]
     (tmp_path / "run").write_text(f"#!/bin/sh\nset -e\n{told['RUN']}\n")
+    (tmp_path / "up.py").write_text(_UP)
     (tmp_path / "bell.py").write_text(BELL)
     script = f"""
 {throwaway.kept()}
@@ -61,13 +62,13 @@ cp {tmp_path}/run {tmp_path}/bell.py usr/local/
 chroot . {Path(sys.base_prefix) / "bin/python3"} -m venv /usr/local/image
 export PATH=/usr/local/image/bin:/usr/sbin:/usr/bin:/sbin:/bin
 chroot . sh /usr/local/run
-python3 -c "{_UP}"
-exec chroot . setpriv --reuid={told["USER"]} --regid={told["USER"]} --clear-groups \\
-  --no-new-privs env HOME=/data {" ".join(start)}
+exec unshare --net sh -c 'python3 {tmp_path}/up.py; exec chroot . setpriv \\
+  --reuid={told["USER"]} --regid={told["USER"]} --clear-groups --no-new-privs \\
+  env HOME=/data {" ".join(start)}'
 """
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(
-            throwaway.command(tmp_path / "scratch", script, "--net"),
+            throwaway.command(tmp_path / "scratch", script),
             stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
     try:
@@ -87,10 +88,10 @@ exec chroot . setpriv --reuid={told["USER"]} --regid={told["USER"]} --clear-grou
 
 
 # Loopback is down in a new network; there may be no `ip` command.
-_UP = (
-    "import fcntl, socket, struct; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
-    "fcntl.ioctl(s, 0x8914, struct.pack('16sH14s', b'lo', 0x41, bytes(14)))"
-)
+_UP = """import fcntl, socket, struct
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14s", b"lo", 0x41, bytes(14)))
+"""
 
 
 def inside(pid: int, words: list[str], user: str) -> subprocess.CompletedProcess[str]:

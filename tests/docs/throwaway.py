@@ -46,7 +46,7 @@ def kept() -> str:
     return "\n".join(lines)
 
 
-def command(scratch: Path, script: str, *flags: str) -> list[str]:
+def command(scratch: Path, script: str) -> list[str]:
     """The command that runs a script of `sh` in a throwaway root's folder; it may `exec`."""
     whole = "set -e\n" + BEGIN.format(scratch=scratch) + script
-    return ["unshare", "-m", *flags, "sh", "-c", whole]
+    return ["unshare", "-m", "sh", "-c", whole]
