@@ -134,7 +134,10 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
         "phases": {  # ours: when it was prepared, and when it entered and left the QPU
             "ready": optional_iso(job.ready_at),
             "qpu_start": optional_iso(job.executing_at),
-            "qpu_end": optional_iso(job.executed_at),
+            # One that was cancelled, stopped, or failed there left it with its end.
+            "qpu_end": optional_iso(
+                job.executed_at or (job.finished_at if job.executing_at is not None else None)
+            ),
         },
         "usage": {
             "quantum_seconds": quantum,
