@@ -31,6 +31,9 @@ def test_a_quantum_program_is_told_item_by_item(version: str, executor: Devices)
     assert [it["name"] for it in plain["circuit"]["operations"]][:3] == ["rz", "x", "cx"]
     assert plain["parameters"][0]["shape"] == [2, 3, 1]
     counts = plain["result"]["counts"]
+    sweep, *counts = counts
+    assert (sweep["sweep"], sweep["elements"], sweep["hidden"]) == ("meas", 6, 0)
+    assert sweep["lines"] == [["11", [1.0] * 6]]
     assert [it["register"] for it in counts] == [f"meas, element {at} of 6" for at in range(4)]
     assert counts[0]["counts"] == [["11", 60]]  # x, then cx: the highest bit first
     # The samplex flips outcomes at random; undone, elements of angle 0 give 00, of pi 11.

@@ -160,7 +160,10 @@ def _draw(pub: dict[str, Any]) -> None:
         pub["drawn"] = circuits.draw(pub["circuit"])
     result = pub.get("result")
     if result and "plots" not in result:
-        result["plots"] = [(it, plots.counts(it)) for it in result.get("counts", ())]
+        result["plots"] = [
+            (it, plots.sweep(it) if "sweep" in it else plots.counts(it))
+            for it in result.get("counts", ())
+        ]
         if "estimates" in result:
             result["plots"].append((result["estimates"], plots.estimates(result["estimates"])))
 

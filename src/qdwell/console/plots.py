@@ -85,6 +85,34 @@ def counts(register: dict[str, Any]) -> Markup:
     return svg.picture(width, height, title, *parts, class_="plot")
 
 
+def sweep(found: dict[str, Any]) -> Markup:
+    """Shares of outcomes from element to element, a line for each outcome."""
+    count = len(found["lines"][0][1]) if found["lines"] else 0
+    if not count:
+        return Markup("")
+    step = min(60.0, max(3.0, 560.0 / count))
+    width = _LEFT + step * count + 12
+    parts, place = _frame(width, _ticks(0.0, 1.0), HEIGHT)
+    for number, (name, shares) in enumerate(found["lines"]):
+        spots = [(_LEFT + step * (at + 0.5), place(share)) for at, share in enumerate(shares)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+        parts.append(svg.tag("polyline", points=path, class_=f"line series-{number}"))
+        for at, (x, y) in enumerate(spots):
+            text = f"{name}: {shares[at]:.4g} in element {at}"
+            parts.append(
+                svg.tag(
+                    "circle", svg.tag("title", text), cx=x, cy=y, r=3.5 if step > 8 else 2.0,
+                    class_=f"spot series-{number}",
+                )
+            )  # fmt: skip
+    for at in range(0, count, max(1, math.ceil(28 / step))):
+        x = _LEFT + step * (at + 0.5)
+        parts.append(svg.label(x, HEIGHT - 22, str(at), "ink small", "middle"))
+    parts.append(svg.label(width - 4, HEIGHT - 6, "element", "ink small", "end"))
+    title = f"Share of each outcome of {found['sweep']} in {count} elements"
+    return svg.picture(width, HEIGHT, title, *parts, class_="plot")
+
+
 def estimates(found: dict[str, Any]) -> Markup:
     """Expectation values as points, with bars of one standard error."""
     points = [

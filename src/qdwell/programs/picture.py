@@ -26,6 +26,7 @@ INSTRUCTIONS_MAX = 400
 WIRES_MAX = 32
 OUTCOMES_MAX = 48
 VALUES_MAX = 200
+LINES_MAX = 6  # outcomes whose share is followed from element to element
 POINTS_MAX = 4  # elements of a sampler PUB's shape that are shown
 _NAME_MAX = 60
 UNREADABLE = (
@@ -310,14 +311,36 @@ def _finite(array: NDArray[Any]) -> list[float | None]:
 
 
 def _registers(name: str, value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Counts of one register; one entry for each of the first elements of the PUB's shape."""
+    """Counts of one register, element by element."""
     bits, width = _array(value["array"]), int(value["num_bits"])
     points = bits.reshape(-1, *bits.shape[-2:])
-    found = []
-    for number, rows in enumerate(points[:POINTS_MAX]):
-        title = name if len(points) == 1 else f"{name}, element {number} of {len(points)}"
-        found.append(top(title, _counted(rows, width), shots=len(rows)))
+    return elements(name, [_counted(rows, width) for rows in points[:VALUES_MAX]], len(points))
+
+
+def elements(name: str, counted: Sequence[list[list[Any]]], count: int) -> list[dict[str, Any]]:
+    """Counts of the first of `count` elements; before them, of several, how shares change."""
+    if count == 1:
+        return [top(name, counted[0], shots=sum(it[1] for it in counted[0]))]
+    found: list[dict[str, Any]] = [_sweep(name, counted, count)]
+    for number, pairs in enumerate(counted[:POINTS_MAX]):
+        title = f"{name}, element {number} of {count}"
+        found.append(top(title, pairs, shots=sum(it[1] for it in pairs)))
     return found
+
+
+def _sweep(name: str, counted: Sequence[list[list[Any]]], count: int) -> dict[str, Any]:
+    """The share of the most frequent outcomes in each element."""
+    sums: Counter[str] = Counter()
+    for pairs in counted:
+        sums.update({text: number for text, number in pairs if text})
+    names = sorted(text for text, _ in sums.most_common(LINES_MAX))
+    totals = [sum(number for _, number in pairs) or 1 for pairs in counted]
+    tables = [dict(pairs) for pairs in counted]
+    lines = [
+        [text, [table.get(text, 0) / total for table, total in zip(tables, totals, strict=True)]]
+        for text in names
+    ]
+    return {"sweep": name, "lines": lines, "elements": count, "hidden": count - len(counted)}
 
 
 def _counted(rows: NDArray[Any], width: int) -> list[list[Any]]:

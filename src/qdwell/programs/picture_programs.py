@@ -103,24 +103,23 @@ def _result(found: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 def _elements(name: str, bits: NDArray[Any]) -> list[dict[str, Any]]:
     rows = bits.reshape(-1, *bits.shape[-2:])
-    if len(rows) == 1:
-        return [_counted(name, rows)]
-    return [
-        _counted(f"{name}, element {at} of {len(rows)}", rows[at])
-        for at in range(min(len(rows), picture.POINTS_MAX))
-    ]
+    counted = [_pairs(each) for each in rows[: picture.VALUES_MAX]]
+    return picture.elements(name, counted, len(rows))
 
 
 def _counted(name: str, bits: NDArray[Any]) -> dict[str, Any]:
-    """Outcomes of booleans whose last axis is the register, its lowest bit first."""
-    rows = bits.reshape(-1, bits.shape[-1])
+    pairs = _pairs(bits.reshape(-1, bits.shape[-1]))
+    return picture.top(name, pairs, shots=sum(number for _, number in pairs))
+
+
+def _pairs(rows: NDArray[Any]) -> list[list[Any]]:
+    """Outcomes of booleans of shape `(shots, bits)`, the lowest bit first, and their numbers."""
     packed, counts = np.unique(np.packbits(rows[:, ::-1], axis=1), axis=0, return_counts=True)
     width = rows.shape[1]
-    pairs = [
+    return [
         ["".join(f"{byte:08b}" for byte in each)[:width], int(number)]
         for each, number in zip(packed, counts, strict=True)
     ]
-    return picture.top(name, pairs, shots=len(rows))
 
 
 # ---- the noise learner ---------------------------------------------------------------------------
@@ -201,7 +200,7 @@ def _found(result: bytes) -> list[dict[str, Any]]:
     told = []
     for at, layer in enumerate(NoiseLearnerResultDecoder.decode(result.decode()).data):
         entry = picture.empty(f"Layer {at}, on qubits {list(layer.qubits)}")
-        entry["circuit"] = picture.attempt(entry, "layer", partial(picture.drawable, layer.circuit))
+        entry["circuit"] = picture.attempt(entry, "layer", partial(_layer, layer))
         entry["result"] = picture.attempt(
             entry,
             "result",
@@ -214,7 +213,16 @@ def _found(result: bytes) -> list[dict[str, Any]]:
 def _rates(names: Sequence[str], values: NDArray[Any]) -> dict[str, Any]:
     """Rates of Pauli errors as bars, the largest first in choice."""
     pairs = [[name, float(rate)] for name, rate in zip(names, values, strict=True)]
-    return {**picture.top("rates", pairs, shots=None), "rates": True}
+    told = picture.top("rates", pairs, shots=None)
+    others = told["others"] if told["others"] > 1e-9 else 0  # of rounding nothing is said
+    return {**told, "others": others, "rates": True}
+
+
+def _layer(layer: Any) -> dict[str, Any]:
+    """A layer that was found, on the machine's qubits."""
+    whole = QuantumCircuit(max(layer.qubits, default=0) + 1, name="layer")
+    whole.compose(layer.circuit, layer.qubits, inplace=True)
+    return picture.drawable(whole)
 
 
 def _error(error: Any) -> dict[str, Any]:
