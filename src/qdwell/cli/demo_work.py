@@ -1,10 +1,8 @@
 """The work that the demo gives to the server, all of it through the stock client.
 
 Ada finds the ground energy of H2 with SciPy's COBYLA, every step a job in a session, and then runs
-a batch of eight
-sampler jobs. Bob submits jobs to the same machine while Ada's session holds it. Nothing here knows
-qdwell: it would
-run unchanged against the cloud service.
+a batch of eight sampler jobs. Bob submits jobs to the same machine while Ada's session holds it.
+Nothing here knows qdwell: it would run unchanged against the cloud service.
 """
 
 from __future__ import annotations
@@ -20,8 +18,7 @@ from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import SparsePauliOp
 from scipy.optimize import minimize
 
-# H2 at 0.735 angstrom in the STO-3G basis, parity mapping, two qubits: electronic energy in
-# hartree.
+# H2 at 0.735 angstrom in the STO-3G basis, parity mapping, two qubits: electronic energy, hartree.
 H2 = SparsePauliOp.from_list(
     [
         ("II", -1.052373245772859),
@@ -33,8 +30,8 @@ H2 = SparsePauliOp.from_list(
 )
 IDEAL_TOLERANCE_HA = 0.02
 # What the 127-qubit model's readout and gate errors do to this circuit without mitigation: its
-# energy comes out too
-# high by 0.01 to 0.05 Ha. Outside this band something is wrong, with the model or with us.
+# energy comes out too high by 0.01 to 0.05 Ha. Outside this band something is wrong, with the model
+# or with us.
 NOISY_BAND_HA = (-0.02, 0.10)
 BATCH_JOBS = 8
 
