@@ -22,6 +22,7 @@ from qdwell.errors import BadInput
 from qdwell.executors import Executor
 from qdwell.executors.mock import Mock
 from qdwell.programs import Cache, Facts, ProgramError, Work, check_submission, run_all
+from qdwell.programs.learning_options import DEFAULTS
 
 Devices = Callable[[str], Executor]
 AER, IDEAL, MANILA = "aer_simulator", "ideal_machine", "fake_manila"
@@ -168,7 +169,9 @@ def test_v2_learns_the_most_frequent_layers(executor: Devices) -> None:
     assert layer.error.num_qubits == 2
     assert 0.001 < layer.error.rates.sum() < 0.1
     assert result.metadata["backend"] == MANILA
-    assert result.metadata["input_options"]["max_layers_to_learn"] == 1
+    told = result.metadata["input_options"]  # with the defaults of what nobody said
+    assert (told["max_layers_to_learn"], told["twirling_strategy"]) == (1, "active")
+    assert set(told) == {*DEFAULTS, "twirling_strategy", "simulator"}
     again, _ = run(v2([layered()], simulator=simulator, **options), device)
     assert (again[0].error.rates == layer.error.rates).all()
     every, _ = run(v2([layered()], **{**options, "max_layers_to_learn": None}), device)

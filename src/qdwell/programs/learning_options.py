@@ -20,6 +20,7 @@ DEFAULTS: Mapping[str, Any] = {
     "num_randomizations": 32,
     "layer_pair_depths": [0, 1, 2, 4, 16, 32],
 }
+STRATEGY = "active-accum"  #: of twirling, the same
 
 
 def check_noise_learner(params: Mapping[str, Any]) -> None:

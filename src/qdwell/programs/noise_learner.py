@@ -20,7 +20,7 @@ from qdwell.errors import BadInput, ProgramError
 from qdwell.programs import learning, library, pubs, quantum
 from qdwell.programs.cache import Cache
 from qdwell.programs.learning import Experiment, Settings
-from qdwell.programs.learning_options import DEFAULTS
+from qdwell.programs.learning_options import DEFAULTS, STRATEGY
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
 from qdwell.wire import arrays, codec, tensors
 from qdwell.wire.device import Device
@@ -104,7 +104,7 @@ def _layers(
         for place, part in enumerate(params["circuits"])
     ]
     most = options.get("max_layers_to_learn", DEFAULTS["max_layers_to_learn"])
-    strategy = options.get("twirling_strategy") or "active-accum"
+    strategy = options.get("twirling_strategy") or STRATEGY
     return learning.layers(circuits, strategy, most, device.target.num_qubits or 0)
 
 
@@ -215,7 +215,11 @@ def _v2(plans: list[Plan], found: list[learning.Learned], metadata: Mapping[str,
         labels = [_label(paulis, at, it.noise.num_qubits) for paulis, at in _terms(it.noise)]
         error = PauliLindbladError(PauliList(labels), it.noise.rates)
         data.append(LayerError(_bare(plan), list(plan.qubits), error))
-    options = {key: value for key, value in metadata["options"].items() if key != "support_qiskit"}
+    # As they held, with the defaults where nobody said (wire-protocol 11.3).
+    options = {**DEFAULTS, "twirling_strategy": STRATEGY}
+    for name, value in metadata["options"].items():
+        if name != "support_qiskit" and (value is not None or name == "max_layers_to_learn"):
+            options[name] = value
     told = {"backend": metadata["backend"], "input_options": options}
     return json.dumps({"data": data, "metadata": told}, cls=RuntimeEncoder).encode()
 
