@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qdwell.config_sign_in import SignIn, check_sign_in
 from qdwell.errors import ConfigError
 from qdwell.plans import SECONDS_MAX as SECONDS_MAX
 from qdwell.plans import Plan as Plan
@@ -228,6 +229,7 @@ class Config:
     """The whole configuration."""
 
     server: Server = setting(Server, "Where the server listens.")
+    sign_in: SignIn = setting(SignIn, "How people sign in to the console.")
     store: Storage = setting(Storage, "Where the state is kept.")
     retention: Retention = setting(Retention, "What is deleted by itself, and when.")
     scheduler: Scheduler = setting(Scheduler, "Whose turn it is.")
@@ -240,6 +242,7 @@ class Config:
         for name, plan in self.plans.items():
             check_plan(name, plan)
         _check_storage(self.store)
+        check_sign_in(self.sign_in, self.server.public_url)
         _check_retention(self.retention)
         for name in ("public_url", "peer_url"):
             url = getattr(self.server, name)

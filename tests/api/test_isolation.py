@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     "/admin/plans": {"name": "a", "like": "nothing"},
     "/admin/plans/{name}": {"settings": {"tags_max": 1}},
     "/admin/instances/import": {"account": "a", "rows": [{"name": "/"}]},
+    "/admin/identities": {"user": "x", "subject": "y", "issuer": "https://id.example"},
     "/admin/instances": {"account": "a", "name": "/"},
     "/admin/instances/{name}": {"plan": "default"},
     "/admin/instances/{name}/members/{user}": {"role": "admin"},
@@ -53,7 +54,9 @@ class Victim:
 
     def path(self, route: Route) -> str:
         named = {"job_id": self.job, "session_id": self.session, "name": "spare"}
-        return route.path.format_map(named | {"user": "x", "plan_id": "open", "token_id": "x"})
+        return route.path.format_map(
+            named | {"user": "x", "plan_id": "open", "token_id": "x", "identity_id": "x"}
+        )
 
 
 def table(site: Site) -> list[Route]:

@@ -20,6 +20,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from console.university import World, free_port, started
 from qdwell import console
 from qdwell.api.app import build
 from qdwell.clock import SystemClock
@@ -112,6 +113,8 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SERVED = """
+[server]
+port = 0
 [[backends]]
 name = "lab"
 kind = "scripted"
@@ -142,11 +145,10 @@ class Served:
     instance: str
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder: Path = tmp_path_factory.mktemp("served")
-    (folder / "qdwell.toml").write_text(SERVED)
-    command = [sys.executable, "-m", "qdwell", "serve", "--port", "0"]
+def serve(folder: Path, config: str) -> Iterator[Served]:
+    """A server process with this config, until it is told to end."""
+    (folder / "qdwell.toml").write_text(config)
+    command = [sys.executable, "-m", "qdwell", "serve"]
     process = subprocess.Popen(
         [*command, "--config", "qdwell.toml", "--data-dir", "lab"],
         cwd=folder,
@@ -166,6 +168,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     yield Served(url, lines["QISKIT_IBM_TOKEN"], lines["QISKIT_IBM_INSTANCE"])
     process.terminate()
     process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    yield from serve(tmp_path_factory.mktemp("served"), SERVED)
 
 
 def chromium() -> str | None:
@@ -214,3 +221,34 @@ def service(served: Served) -> Any:
     from qdwell import QiskitRuntimeService
 
     return QiskitRuntimeService(url=served.url, token=served.token, instance=served.instance)
+
+
+# ---- an identity provider ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    """Our own provider, which misbehaves when told so."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = started([sys.executable, str(Path(__file__).parent / "provider.py"), str(port)], url)
+    yield url
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def world(tmp_path: Path, issuer: str) -> Iterator[World]:
+    made = World(tmp_path, issuer)
+    made.tell(claims={"sub": "s-1", "email": "ada@uni.example", "email_verified": True})
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[World]:
+    """One for many sign-ins, with a user who is linked."""
+    made = World(tmp_path_factory.mktemp("shared"), issuer)
+    made.user("ada", "s-1")
+    yield made
+    made.store.close()

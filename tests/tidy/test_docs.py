@@ -16,6 +16,7 @@ import pytest
 from qdwell import errors
 from qdwell.clock import ManualClock
 from qdwell.config import Backend, Config, Plan, Scheduler, Server, Storage
+from qdwell.config_sign_in import Oidc
 from tidy.reading import ROOT, sources
 
 DOCS = ROOT / "docs"
@@ -49,14 +50,14 @@ def test_every_link_leads_somewhere(generate: ModuleType) -> None:
     assert generate.broken_links() == []
 
 
-@pytest.mark.parametrize("table", [Server, Storage, Backend, Scheduler, Plan])
+@pytest.mark.parametrize("table", [Server, Storage, Backend, Scheduler, Plan, Oidc])
 def test_every_setting_is_documented_with_a_reason(table: type) -> None:
     text = page("reference/settings.md")
     for field in dataclasses.fields(table):
         assert re.search(rf"\| `{field.name}` \|[^|]+\|[^|]+\| \S[^|]{{10,}}\|", text), field.name
 
 
-@pytest.mark.parametrize("table", [Server, Storage, Backend, Scheduler, Plan])
+@pytest.mark.parametrize("table", [Server, Storage, Backend, Scheduler, Plan, Oidc])
 def test_every_setting_is_read_somewhere(table: type) -> None:
     read = {
         node.attr

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qdwell.api.backends import device_entry
+from qdwell.api.body import read_message
+from qdwell.api.changes import set_mode
 from qdwell.api.edge import reply
-from qdwell.api.operators import OperatorRoutes, taught
+from qdwell.api.operators import BODY_BYTES_MAX, OperatorRoutes
 from qdwell.api.parts import BackendView, Parts
-from qdwell.core.events import BackendMode
 from qdwell.errors import UnknownBackend
 from qdwell.store.people import People
 from qdwell.wire.administration import BackendModeRequest
@@ -41,12 +42,10 @@ class Admin(OperatorRoutes[People]):
 
     async def set_mode(self, request: Request, name: str) -> Response:
         """Bring a backend online, pause it, or take it offline (I10, I11)."""
-        engine = self._parts.engine
-        book, asked = await self._asked(request, BackendModeRequest)
-        view = self._view(name)
-        await engine.set_backend_mode(view.name, BackendMode(asked.mode), asked.reason)
-        await taught(lambda: book.note(f"backend {asked.mode}", view.name, reason=asked.reason))
-        return reply(device_entry(self._view(name), view.name))
+        owner = await self._parts.auth.operator(request)
+        asked = await read_message(request, BackendModeRequest, BODY_BYTES_MAX, 4)
+        view = await set_mode(self._parts, owner, name, asked.mode, asked.reason)
+        return reply(device_entry(view, view.name))
 
     def _view(self, name: str) -> BackendView:
         view = self._parts.engine.backend(name)

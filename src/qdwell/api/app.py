@@ -32,7 +32,7 @@ from qdwell.api.metrics import Metrics
 from qdwell.api.older import QUANTUM, Older
 from qdwell.api.outcomes import Outcomes
 from qdwell.api.parts import Parts
-from qdwell.api.people import PeopleRoutes
+from qdwell.api.people import AUDIT_QUERY, PeopleRoutes
 from qdwell.api.plans import PlanRoutes
 from qdwell.api.push import Push
 from qdwell.api.queue import QueueRoutes
@@ -135,9 +135,9 @@ def admin_routes(parts: Parts) -> list[Route]:
     """Who may use the server, under which plan, on which machine: for operators."""
     people, plan, admin = PeopleRoutes(parts), PlanRoutes(parts), Admin(parts)
     R = Route  # noqa: N806  as above
-    accounts, instances, users, tokens, plans, backends = (
+    accounts, instances, users, identities, tokens, plans, backends = (
         f"{BASE}/admin/{it}"
-        for it in ("accounts", "instances", "users", "tokens", "plans", "backends")
+        for it in ("accounts", "instances", "users", "identities", "tokens", "plans", "backends")
     )
     one, member = f"{instances}/{{name}}", f"{instances}/{{name}}/members/{{user}}"
     # fmt: off
@@ -158,6 +158,9 @@ def admin_routes(parts: Parts) -> list[Route]:
         R("POST", users, people.create_user, a.Made, a.NewUserRequest),
         R("GET", f"{users}/{{name}}", people.user, a.UserEntry),
         R("PATCH", f"{users}/{{name}}", people.change_user, takes=a.UserChange),
+        R("GET", identities, people.identities, a.IdentityList, query=("user",)),
+        R("POST", identities, people.link_identity, a.Made, a.NewIdentityRequest),
+        R("DELETE", f"{identities}/{{identity_id}}", people.unlink_identity),
         R("GET", tokens, people.tokens, a.TokenList, query=("user",)),
         R("POST", tokens, people.create_token, a.Credentials, a.NewTokenRequest),
         R("GET", f"{tokens}/{{token_id}}", people.token, a.TokenEntry),
@@ -170,7 +173,7 @@ def admin_routes(parts: Parts) -> list[Route]:
         R("GET", backends, admin.backends, a.BackendEntries),
         R("GET", f"{backends}/{{name}}", admin.backend, a.BackendEntry),
         R("PUT", f"{backends}/{{name}}", admin.set_mode, m.Device, a.BackendModeRequest),
-        R("GET", f"{BASE}/admin/audit", people.audit, a.AuditLines, query=("limit",)),
+        R("GET", f"{BASE}/admin/audit", people.audit, a.AuditLines, query=AUDIT_QUERY),
     ]
     # fmt: on
     return [replace(it, section=OPERATORS) for it in table]

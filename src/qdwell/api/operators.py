@@ -58,10 +58,15 @@ class OperatorRoutes(Generic[B]):
         return reply({name: await taught(lambda: ask(book))})
 
     async def _change(self, change: Callable[[], T]) -> T:
-        done = await taught(change)
-        self._parts.auth.forget()
-        await self._parts.engine.instances_changed()
-        return done
+        return await changed(self._parts, change)
+
+
+async def changed(parts: Parts, change: Callable[[], T]) -> T:
+    """Do it, and believe nothing that was read before."""
+    done = await taught(change)
+    parts.auth.forget()
+    await parts.engine.instances_changed()
+    return done
 
 
 async def taught(work: Callable[[], T]) -> T:

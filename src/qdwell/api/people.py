@@ -8,15 +8,18 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.body import Query
+from qdwell.api.body import Query, read_message
+from qdwell.api.changes import book_of, check_administers, check_backends
 from qdwell.api.edge import no_content, reply
-from qdwell.api.operators import OperatorRoutes
+from qdwell.api.operators import BODY_BYTES_MAX, OperatorRoutes, taught
 from qdwell.api.parts import Parts
-from qdwell.errors import BadInput, UnknownBackend
+from qdwell.errors import BadInput
 from qdwell.store.book import PAGE_MAX
+from qdwell.store.identities import Identity
 from qdwell.store.people import People, Row
 from qdwell.wire import administration as m
 
+AUDIT_QUERY = ("limit", "before", "actor", "action", "subject")
 CLASS_BYTES_MAX = 2_000_000  # ten thousand names, with their plans
 
 
@@ -57,8 +60,17 @@ class PeopleRoutes(OperatorRoutes[People]):
         return await self._show(request, lambda book: book.token(token_id))
 
     async def members(self, request: Request, name: str) -> Response:
-        """List who may act in an instance, and as what."""
-        return await self._list(request, "members", lambda book: book.members(name))
+        """List who may act in an instance, and as what; for its admins, too."""
+        owner = await self._parts.auth.owner(request)
+        check_administers(owner, name, changing=False)
+        Query(request, ())
+        book = book_of(self._parts, owner)
+        return reply({"members": await taught(lambda: book.members(name))})
+
+    async def identities(self, request: Request) -> Response:
+        """List who the identity provider says that users are: of one user or all."""
+        user = Query(request, ("user",)).text("user")
+        return await self._list(request, "identities", lambda it: it.identities(user), ("user",))
 
     async def tokens(self, request: Request) -> Response:
         """List tokens, of one user or all, without what signs in."""
@@ -66,9 +78,14 @@ class PeopleRoutes(OperatorRoutes[People]):
         return await self._list(request, "tokens", lambda book: book.tokens(user), ("user",))
 
     async def audit(self, request: Request) -> Response:
-        """List what operators did, newest first."""
-        limit = Query(request, ("limit",)).page("limit", 100, PAGE_MAX)
-        return await self._list(request, "audit", lambda book: book.audit(limit), ("limit",))
+        """List what operators did, newest first; `before` a line's id: those that are older."""
+        query = Query(request, AUDIT_QUERY)
+        limit = query.page("limit", 100, PAGE_MAX)
+        before = query.page("before", 0, 2**53) or None
+        words = {name: query.text(name) for name in ("actor", "action", "subject")}
+        return await self._list(
+            request, "audit", lambda it: it.audit(limit, before=before, **words), AUDIT_QUERY
+        )
 
     # ---- changing -------------------------------------------------------------------------------
 
@@ -102,7 +119,7 @@ class PeopleRoutes(OperatorRoutes[People]):
         """Make an instance, and its account if there is none of that name."""
         book, asked = await self._asked(request, m.NewInstanceRequest)
         own = asked.model_dump(exclude={"account", "name", "plan"}, exclude_none=True)
-        self._check_backends(asked.backends)
+        check_backends(self._parts, asked.backends)
         crn = await self._change(
             lambda: book.create_instance(asked.account, asked.name, asked.plan, **own)
         )
@@ -117,7 +134,7 @@ class PeopleRoutes(OperatorRoutes[People]):
                 raise BadInput(f"Field {field!r} cannot be null.", field=field)
         if not changes:
             raise BadInput("Nothing is to be changed.", solution="Name what shall be otherwise.")
-        self._check_backends(asked.backends)
+        check_backends(self._parts, asked.backends)
         closed = changes.pop("closed", None)
 
         def change() -> None:
@@ -130,15 +147,20 @@ class PeopleRoutes(OperatorRoutes[People]):
         return no_content()
 
     async def put_member(self, request: Request, name: str, user: str) -> Response:
-        """Let a user act in an instance, in a role."""
-        book, asked = await self._asked(request, m.MemberRequest)
-        await self._change(lambda: book.set_member(name, user, asked.role))
+        """Let a user act in an instance, in a role; for its admins, too."""
+        owner = await self._parts.auth.owner(request)
+        account = check_administers(owner, name)
+        asked = await read_message(request, m.MemberRequest, BODY_BYTES_MAX, 4)
+        book = book_of(self._parts, owner)
+        await self._change(lambda: book.set_member(name, user, asked.role, account=account))
         return no_content()
 
     async def delete_member(self, request: Request, name: str, user: str) -> Response:
-        """Let a user act in an instance no longer."""
-        book = await self._book(request)
-        await self._change(lambda: book.remove_member(name, user))
+        """Let a user act in an instance no longer; for its admins, too."""
+        owner = await self._parts.auth.owner(request)
+        account = check_administers(owner, name)
+        book = book_of(self._parts, owner)
+        await self._change(lambda: book.remove_member(name, user, account=account))
         return no_content()
 
     async def create_user(self, request: Request) -> Response:
@@ -170,10 +192,18 @@ class PeopleRoutes(OperatorRoutes[People]):
         await self._change(lambda: book.revoke_token(token_id))
         return no_content()
 
-    # ---- common ---------------------------------------------------------------------------------
+    async def link_identity(self, request: Request) -> Response:
+        """Let whom the identity provider knows by a subject sign in as a user."""
+        book, asked = await self._asked(request, m.NewIdentityRequest)
+        issuer = asked.issuer or self._parts.config.sign_in.oidc.issuer
+        if issuer is None:
+            raise BadInput("The config has no identity provider: name one.", field="issuer")
+        identity = Identity(issuer, asked.subject)
+        made = await self._change(lambda: book.link_identity(asked.user, identity))
+        return reply({"id": made, "name": asked.user})
 
-    def _check_backends(self, names: list[str] | None) -> None:
-        for name in names or ():
-            view = self._parts.engine.backend(name)
-            if view is None or view.name != name:
-                raise UnknownBackend(name)
+    async def unlink_identity(self, request: Request, identity_id: str) -> Response:
+        """Undo it: whoever signed in so is out."""
+        book = await self._book(request)
+        await self._change(lambda: book.unlink_identity(identity_id))
+        return no_content()

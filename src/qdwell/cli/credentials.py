@@ -40,6 +40,7 @@ class ServerFacts:
     url: str  #: the origin that users reach, without an end slash
     plans: Mapping[str, Plan]  #: the plans its config file has
     store: Storage = field(default_factory=Storage)  #: where it keeps its state
+    issuer: str | None = None  #: the identity provider of its people
 
     def place(self, data_dir: Path) -> Place:
         """The store of the server, for the commands beside it."""
@@ -92,6 +93,7 @@ def write_server(data_dir: Path, facts: ServerFacts) -> None:
     """Remember what the server of this folder is reached by, and renew `credentials.env`."""
     plans = {name: _given(it) for name, it in facts.plans.items()}
     written = {"url": facts.url, "plans": plans, "store": asdict(facts.store)}
+    written |= {"issuer": facts.issuer or ""}
     _replace(data_dir / SERVER_FILE, json.dumps(written, indent=2) + "\n")
     # A server on a free port has a new URL each time; the token stays. A file that its owner has
     # changed beyond recognition is left alone.
@@ -114,6 +116,7 @@ def read_server(data_dir: Path) -> ServerFacts:
             url=str(facts["url"]),
             plans=_plans(facts["plans"]),
             store=Storage(**facts.get("store", {})),
+            issuer=facts.get("issuer") or None,
         )
     except FileNotFoundError:
         raise StoreUnavailable(

@@ -112,7 +112,8 @@ def serve(
 
     def on_ready(bound_url: str) -> None:
         url = public_url(settings, bound_url)
-        write_server(data_dir, ServerFacts(url, settings.plans, settings.store))
+        issuer = settings.sign_in.oidc.issuer
+        write_server(data_dir, ServerFacts(url, settings.plans, settings.store, issuer))
         made = admin.first_account(Place.of(settings, data_dir), url)
         typer.echo(f"qdwell {__version__} serves {url}")
         if made is None:

@@ -248,6 +248,49 @@ def enable_user(name: UserName, data_dir: DataDir = DATA_DIR) -> None:
     typer.echo(f"{name} may sign in.", err=True)
 
 
+@user.command("link")
+def link_identity(
+    name: UserName,
+    subject: Annotated[str, typer.Argument(help="What the identity provider knows them by.")],
+    issuer: Annotated[
+        str | None, typer.Option(help="Another provider's URL than the server's config has.")
+    ] = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Let whom the identity provider knows by SUBJECT sign in as a user; print the identity's id.
+
+    The page that turns somebody unknown away shows the subject.
+    """
+    from qdwell.store.identities import Identity
+
+    place = issuer or read_server(data_dir).issuer
+    if place is None:
+        why = "must be given: the server's config has no identity provider (sign_in.oidc)"
+        raise ConfigError("--issuer", why)
+    typer.echo(people(data_dir, lambda it: it.link_identity(name, Identity(place, subject))))
+
+
+@user.command("unlink")
+def unlink_identity(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="See `qdwell user identities`.")],
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Undo a link: whoever signed in so is out."""
+    people(data_dir, lambda it: it.unlink_identity(identity))
+    typer.echo(f"{identity} is unlinked.", err=True)
+
+
+@user.command("identities")
+def list_identities(
+    name: Annotated[str | None, typer.Option("--user", help="Only of this user.")] = None,
+    data_dir: DataDir = DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """List who the identity provider says that users are."""
+    columns = ("id", "user", "email", "subject", "issuer", "used_at")
+    show_list(people(data_dir, lambda it: it.identities(name)), columns, as_json)
+
+
 @user.command("token")
 def create_token(
     name: UserName,
@@ -266,9 +309,16 @@ def create_token(
 
 def audit(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000)] = 100,
+    before: Annotated[int | None, typer.Option(help="Only lines older than this one's id.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this user did.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only actions that begin so: token.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only what was done to this.")] = None,
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
     """Show what operators did, newest first; nobody can change these lines."""
-    columns = ("at", "actor", "action", "subject", "detail")
-    show_list(people(data_dir, lambda it: it.audit(limit)), columns, as_json)
+    columns = ("id", "at", "actor", "action", "subject", "detail")
+    words = {"actor": actor, "action": action, "subject": subject}
+    show_list(
+        people(data_dir, lambda it: it.audit(limit, before=before, **words)), columns, as_json
+    )

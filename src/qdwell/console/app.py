@@ -13,17 +13,22 @@ from starlette.staticfiles import StaticFiles
 
 from qdwell.api.feed import Feed
 from qdwell.api.parts import Parts
-from qdwell.console.admin import AdminPages
+from qdwell.console.admin import AdminPages, for_operators
+from qdwell.console.admin_people import AdminPeoplePages
+from qdwell.console.arriving import Arrivals, read_secret
 from qdwell.console.entry import Entry
 from qdwell.console.groups import GroupPages
 from qdwell.console.instances import InstancePages
 from qdwell.console.jobs import JobPages
 from qdwell.console.live import Live
 from qdwell.console.machines import MachinePages
+from qdwell.console.members import MemberPages
+from qdwell.console.oidc import CALLBACK, PENDING_PATH, Provider
 from qdwell.console.signin import SignIn
 from qdwell.console.site import Page, Site
 from qdwell.console.start import StartPages
 from qdwell.console.timeline import TimelinePages
+from qdwell.console.tokens import TokenPages
 
 KEPT_SECONDS = 86_400
 STATIC = Path(str(resources.files("qdwell.console"))) / "static"
@@ -31,9 +36,12 @@ STATIC = Path(str(resources.files("qdwell.console"))) / "static"
 
 def pages(site: Site) -> list[tuple[str, str, Page]]:
     """Method, path, and page, for those who are signed in."""
+    return [*_work(site), *_people(site), *_operators(site)]
+
+
+def _work(site: Site) -> list[tuple[str, str, Page]]:
     jobs, groups, machines = JobPages(site), GroupPages(site), MachinePages(site)
-    timeline, instances = TimelinePages(site), InstancePages(site)
-    admin, start, entry = AdminPages(site), StartPages(site), Entry(site)
+    timeline, start, entry = TimelinePages(site), StartPages(site), Entry(site)
     return [
         ("GET", "/", entry.home),
         ("GET", "/jobs", jobs.list),
@@ -49,12 +57,45 @@ def pages(site: Site) -> list[tuple[str, str, Page]]:
         ("POST", "/machines/{name}/mode", machines.set_mode),
         ("GET", "/timeline", timeline.show),
         ("GET", "/timeline.svg", timeline.export),
-        ("GET", "/instances", instances.show),
-        ("POST", "/instances/choose", instances.choose),
-        ("GET", "/admin", admin.show),
         ("GET", "/start", start.show),
         ("POST", "/sign-out", entry.sign_out),
     ]
+
+
+def _people(site: Site) -> list[tuple[str, str, Page]]:
+    instances, members, tokens = InstancePages(site), MemberPages(site), TokenPages(site)
+    return [
+        ("GET", "/instances", instances.show),
+        ("POST", "/instances/choose", instances.choose),
+        ("GET", "/instances/members", members.show),
+        ("POST", "/instances/members", members.put),
+        ("POST", "/instances/members/remove", members.remove),
+        ("GET", "/instances/tokens", tokens.show),
+        ("POST", "/instances/tokens", tokens.make),
+        ("POST", "/instances/tokens/revoke", tokens.revoke),
+    ]
+
+
+def _operators(site: Site) -> list[tuple[str, str, Page]]:
+    admin, people = AdminPages(site), AdminPeoplePages(site)
+    table = [
+        ("GET", "/admin", admin.show),
+        ("GET", "/admin/accounts", admin.accounts),
+        ("POST", "/admin/accounts", admin.make_account),
+        ("GET", "/admin/instances", admin.instances),
+        ("POST", "/admin/instances", admin.make_instance),
+        ("GET", "/admin/instances/{name}", admin.instance),
+        ("POST", "/admin/instances/{name}", admin.change_instance),
+        ("POST", "/admin/instances/{name}/members", admin.put_member),
+        ("POST", "/admin/instances/{name}/members/remove", admin.remove_member),
+        ("GET", "/admin/users", people.users),
+        ("POST", "/admin/users", people.change_user),
+        ("GET", "/admin/tokens", people.tokens),
+        ("POST", "/admin/tokens", people.change_token),
+        ("GET", "/admin/plans", admin.plans),
+        ("GET", "/admin/audit", people.audit),
+    ]
+    return [(method, path, for_operators(site, page)) for method, path, page in table]
 
 
 class Files(StaticFiles):
@@ -70,9 +111,17 @@ class Files(StaticFiles):
 def add(app: FastAPI) -> None:
     """Put the console at `/` of an application made by `api.app.build`."""
     parts: Parts = app.state.parts
-    server = parts.config.server
-    sign_in = SignIn(parts.store, parts.clock, secure=server.encrypted, public=server.public_url)
-    site = Site(parts, sign_in, Feed(parts.engine, parts.closing))
+    server, oidc = parts.config.server, parts.config.sign_in.oidc
+    sign_in = SignIn(
+        parts.store,
+        parts.clock,
+        secure=server.encrypted,
+        public=server.public_url,
+        issuer=oidc.issuer,
+    )
+    feed = Feed(parts.engine, parts.closing)
+    site = Site(parts, sign_in, feed, None if oidc.issuer is None else oidc.title)
+    app.state.console = site
     entry = Entry(site)
     routes: list[Route | Mount] = [
         Route(path, site.shown(page), methods=[method], include_in_schema=False)
@@ -84,4 +133,10 @@ def add(app: FastAPI) -> None:
         Route("/sign-in", entry.sign_in, methods=["POST"], include_in_schema=False),
         Mount("/static", Files(directory=STATIC)),
     ]
+    if oidc.issuer is not None and server.public_url is not None:
+        arrivals = Arrivals(site, Provider(oidc, read_secret(oidc), server.public_url, parts.clock))
+        routes += [
+            Route(PENDING_PATH, arrivals.begin, methods=["GET"], include_in_schema=False),
+            Route(CALLBACK, arrivals.back, methods=["GET"], include_in_schema=False),
+        ]
     app.router.routes.extend(routes)

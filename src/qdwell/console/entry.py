@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from qdwell.console.signin import Visitor, safe_next
 from qdwell.console.site import HEADERS, Site, back_to, read_form
-from qdwell.errors import QdwellError
+from qdwell.errors import NotAllowed, NotAuthenticated, QdwellError
 
 
 class Entry:
@@ -23,8 +23,9 @@ class Entry:
         return back_to("/jobs")
 
     async def form(self, request: Request) -> Response:
-        """Ask for a token."""
-        return self._page(request, None, safe_next(request.query_params.get("next")))
+        """Ask for a token, or whether to go to the identity provider."""
+        target = safe_next(request.query_params.get("next"))
+        return self._site.sign_in_page(request, None, target)
 
     async def sign_in(self, request: Request) -> Response:
         """Let whoever has a token in."""
@@ -37,9 +38,12 @@ class Entry:
         target = safe_next(fields.get("next"))
         owner = await asyncio.to_thread(site.sign_in.by_token, fields.get("token", ""))
         if owner is None:
-            return self._page(request, "This token is not known here.", target, 401)
+            wrong = NotAuthenticated("This token is not known here.", solution="")
+            return site.sign_in_page(request, wrong, target)
         if not owner.instances:
-            return self._page(request, "This account has no instance yet.", target, 403)
+            return site.sign_in_page(
+                request, NotAllowed("The user of this token is a member of no instance."), target
+            )
         response = RedirectResponse(target, 303, headers=HEADERS)
         site.sign_in.set_cookie(response, owner, owner.instances[0].crn)
         return response
@@ -50,10 +54,3 @@ class Entry:
         response = back_to("/sign-in")
         self._site.sign_in.clear_cookie(response)
         return response
-
-    def _page(
-        self, request: Request, problem: str | None, target: str, status: int = 200
-    ) -> Response:
-        return self._site.page(
-            request, "sign_in.html", None, problem=problem, target=target, status=status
-        )

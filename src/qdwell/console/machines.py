@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from qdwell.api.changes import set_mode
 from qdwell.api.parts import BackendView, MachineNow
 from qdwell.console import coupling
 from qdwell.console.signin import Visitor
@@ -51,16 +52,15 @@ class MachinePages:
         fields = await self._site.form(request, visitor)
         if not visitor.admin:
             raise NotAllowed
-        view = self._view(request)
         if fields.get("mode") not in set(BackendMode):
             raise BadInput("mode must be online, paused, or offline.", field="mode")
         reason = fields.get("reason", "").strip()
         if len(reason) > REASON_MAX:
             raise BadInput(f"reason has at most {REASON_MAX} characters.", field="reason")
-        await self._site.parts.engine.set_backend_mode(
-            view.name, BackendMode(fields["mode"]), reason
-        )
-        return back_to(f"/machines/{view.name}")
+        name, owner = request.path_params["name"], visitor.caller.owner
+        view = await set_mode(self._site.parts, owner, name, fields["mode"], reason)
+        # The page that has the switch says so; without it, it is the machine's own.
+        return back_to("/admin" if fields.get("from") == "admin" else f"/machines/{view.name}")
 
     def _view(self, request: Request) -> BackendView:
         name = request.path_params["name"]

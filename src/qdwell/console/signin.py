@@ -1,13 +1,15 @@
-"""Who looks at the console: a signed cookie, made from an API token.
+"""Who looks at the console: a signed cookie, made from an API token or an identity.
 
-The token itself is not kept: the cookie names the user and the instance, and is signed with the
-server's key. It is HttpOnly and SameSite, so that no script reads it and no other site sends it
-along with a form; each form carries a second secret derived from it (CSRF), and the origin of each
-POST is compared with our own. A user who is gone is out with the next click.
+The token itself is not kept: the cookie names the user, the instance, and by which token or
+identity they came, and is signed with the server's key. It is HttpOnly and SameSite, so that no
+script reads it and no other site sends it along with a form; each form carries a second secret
+derived from it (CSRF), and the origin of each POST is compared with our own. A user who is gone is
+out with the next click.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 from dataclasses import dataclass
@@ -19,12 +21,17 @@ from starlette.responses import Response
 
 from qdwell.api.auth import Caller
 from qdwell.clock import Clock
+from qdwell.console.oidc import PENDING_PATH, PENDING_SECONDS, Pending
 from qdwell.errors import NotAllowed
-from qdwell.store import Store, accounts
+from qdwell.store import Store, accounts, identities
 
 COOKIE = "qdwell_console"
+PENDING_COOKIE = "qdwell_sign_in"
+PENDING_MAX = 3  # tabs in which somebody signs in at once
 HOURS = 12
+NEXT_MAX = 600  # characters of a path to go to; a cookie carries it
 _ISSUER = "qdwell-console"
+_PENDING = "qdwell-sign-in"
 _ALGORITHM = "HS256"
 
 
@@ -66,12 +73,19 @@ class SignIn:
     """Makes and reads the cookie."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, secure: bool, public: str | None = None
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        secure: bool,
+        public: str | None = None,
+        issuer: str | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._secure = secure
         self._public = urlsplit(public).netloc if public else None
+        self._issuer = issuer  #: of identities that are good here
         key = accounts.signing_key(store)
         # A key of its own: an access token is no cookie, and a cookie is no access token.
         self._key = hmac.new(key, b"console", hashlib.sha256).digest()
@@ -84,16 +98,35 @@ class SignIn:
         """Let the browser of this answer in."""
         now = self._clock.now() // 1000
         claims = {"iss": _ISSUER, "sub": owner.user_id, "crn": crn, "exp": now + HOURS * 3600}
-        claims["tok"] = owner.token
+        claims |= {"tok": owner.token, "idn": owner.identity}
+        cookie = jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+        self._set(response, COOKIE, cookie, HOURS * 3600, "/")
+
+    def _set(self, response: Response, name: str, value: str, seconds: int, path: str) -> None:
         response.set_cookie(
-            COOKIE,
-            jwt.encode(claims, self._key, algorithm=_ALGORITHM),
-            max_age=HOURS * 3600,
+            name,
+            value,
+            max_age=seconds,
             httponly=True,
             secure=self._secure,
             samesite="lax",
-            path="/",
+            path=path,
         )
+
+    def set_pending(self, response: Response, pending: list[Pending]) -> None:
+        """Let the browser carry the sign-ins that it has begun with an identity provider."""
+        claims = {"iss": _PENDING, "all": [dataclasses.asdict(it) for it in pending[-PENDING_MAX:]]}
+        cookie = jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+        self._set(response, PENDING_COOKIE, cookie, PENDING_SECONDS, PENDING_PATH)
+
+    def pending(self, request: Request) -> list[Pending]:
+        """The sign-ins that this browser has begun; whether they have ended is not looked at."""
+        cookie = request.cookies.get(PENDING_COOKIE, "")
+        try:
+            claims = jwt.decode(cookie, self._key, algorithms=[_ALGORITHM], issuer=_PENDING)
+        except jwt.PyJWTError:
+            return []
+        return [Pending(**it) for it in claims["all"]]
 
     def clear_cookie(self, response: Response) -> None:
         """Let it out again."""
@@ -118,9 +151,7 @@ class SignIn:
             raise NotSignedIn from None
         if int(claims["exp"]) * 1000 <= self._clock.now():
             raise NotSignedIn
-        owner = accounts.user_owner(
-            self._store, str(claims["sub"]), str(claims["tok"]), self._clock.now()
-        )
+        owner = self._owner(str(claims["sub"]), str(claims["tok"]), str(claims.get("idn", "")))
         if owner is None:
             raise NotSignedIn
         instance = next((it for it in owner.instances if it.crn == claims["crn"]), None)
@@ -128,6 +159,14 @@ class SignIn:
             raise NotSignedIn
         caller = Caller(owner.user_id, owner.account_id, instance, owner)
         return Visitor(caller, self._csrf(cookie))
+
+    def _owner(self, user_id: str, token: str, identity: str) -> accounts.Owner | None:
+        now = self._clock.now()
+        if not identity:
+            return accounts.user_owner(self._store, user_id, token, now)
+        if self._issuer is None:
+            return None
+        return identities.signed_in_owner(self._store, identity, user_id, self._issuer, now)
 
     def _csrf(self, cookie: str) -> str:
         return hmac.new(self._key, cookie.encode(), hashlib.sha256).hexdigest()
@@ -158,8 +197,10 @@ class SignIn:
 
 
 def safe_next(target: str | None) -> str:
-    """Where to go after signing in: a path of ours, never another site."""
-    ours = (
-        bool(target) and str(target).startswith("/") and not str(target).startswith(("//", "/\\"))
-    )
-    return str(target) if ours else "/jobs"
+    """Where to go after signing in: a path of ours, never another site.
+
+    Browsers read `\\` as `/`, and drop tabs and line ends, before they look where a path leads.
+    """
+    text = target or ""
+    ours = text.startswith("/") and not text.startswith("//") and "\\" not in text
+    return text if ours and text.isprintable() and len(text) <= NEXT_MAX else "/jobs"

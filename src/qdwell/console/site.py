@@ -59,6 +59,7 @@ class Site:
     parts: Parts
     sign_in: SignIn
     feed: Feed
+    organisation: str | None = None  #: whose account signs in, if there is an identity provider
 
     @cached_property
     def templates(self) -> jinja2.Environment:
@@ -82,6 +83,11 @@ class Site:
     def machines(self) -> list[BackendView]:
         """Machines and simulators in the order of the config, without the twins for dry runs."""
         return [view for view in self.parts.engine.backends() if not view.mock]
+
+    def origin(self, request: Request) -> str:
+        """Where users reach this server."""
+        public = self.parts.config.server.public_url
+        return public or f"{request.url.scheme}://{request.url.netloc}"
 
     def page(
         self, request: Request, template: str, visitor: Visitor | None, **more: Any
@@ -126,6 +132,20 @@ class Site:
             error = RequestError("The page could not be made.", solution="Try again in a moment.")
             error.status = 503
         return self.page(request, "error.html", visitor, status=error.status, error=error)
+
+    def sign_in_page(self, request: Request, error: QdwellError | None, target: str) -> Response:
+        """Ask for a token, or to go to the identity provider; and say what went wrong before."""
+        if error is not None and not isinstance(error, RequestError):
+            return self.failed(request, None, error)
+        return self.page(
+            request,
+            "sign_in.html",
+            None,
+            problem=error,
+            target=target,
+            organisation=self.organisation,
+            status=200 if error is None else error.status,
+        )
 
     async def form(
         self, request: Request, visitor: Visitor, *, changes: bool = True

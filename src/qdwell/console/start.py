@@ -17,8 +17,7 @@ class StartPages:
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
         """Lines for our client, for the stock one, and for the shell."""
-        parts = self._site.parts
-        origin = parts.config.server.public_url or f"{request.url.scheme}://{request.url.netloc}"
+        origin = self._site.origin(request)
         machine = next((it.name for it in self._site.machines() if not it.simulator), None)
         first = machine or self._site.machines()[0].name
         return self._site.page(

@@ -16,7 +16,9 @@
     │   ├── BadRows
     │   ├── FirstAccount
     │   ├── InUse
-    │   └── PlanOfFile
+    │   ├── OwnRole
+    │   ├── PlanOfFile
+    │   └── TooManyTokens
     ├── StoreError
     │   ├── StaleWrite            the row moved on before the write
     │   ├── StoreTooNew           written by a newer release
@@ -50,6 +52,9 @@
         ├── RepeatedJob                409
         ├── JobIsFinal            E20  409
         ├── JobNotFinal           E21  400
+        ├── SignInFailed               403
+        │   └── IdentityUnknown
+        ├── ProviderUnavailable        424
         ├── UnknownRoute               404
         ├── MethodNotAllowed           405
         └── Internal              E29  500
@@ -62,7 +67,14 @@ A docstring is the sense of the message. A message says what happened, and to wh
 end of a job, not the answer to a request.
 """
 
-from qdwell.errors.added import RepeatedJob, SessionNotActive, UnknownCircuit
+from qdwell.errors.added import (
+    IdentityUnknown,
+    ProviderUnavailable,
+    RepeatedJob,
+    SessionNotActive,
+    SignInFailed,
+    UnknownCircuit,
+)
 from qdwell.errors.answers import (
     BackendOffline,
     BadInput,
@@ -106,6 +118,7 @@ from qdwell.errors.inside import (
     NotInBook,
     NotLeader,
     OutcomeUnknown,
+    OwnRole,
     PlanOfFile,
     ProgramError,
     QdwellError,
@@ -113,6 +126,7 @@ from qdwell.errors.inside import (
     StoreError,
     StoreTooNew,
     StoreUnavailable,
+    TooManyTokens,
     UnknownAccount,
     UnknownPlan,
     WorkerLost,
@@ -129,6 +143,7 @@ __all__ = [
     "BrokenInvariant",
     "ConfigError",
     "FirstAccount",
+    "IdentityUnknown",
     "IllegalMove",
     "InBook",
     "InUse",
@@ -144,9 +159,11 @@ __all__ = [
     "NotInBook",
     "NotLeader",
     "OutcomeUnknown",
+    "OwnRole",
     "PendingLimit",
     "PlanOfFile",
     "ProgramError",
+    "ProviderUnavailable",
     "QdwellError",
     "RepeatedJob",
     "RequestError",
@@ -154,6 +171,7 @@ __all__ = [
     "SessionNotActive",
     "SessionNotInPlan",
     "SessionNotReopened",
+    "SignInFailed",
     "SpendLimitReached",
     "StaleWrite",
     "StoreError",
@@ -162,6 +180,7 @@ __all__ = [
     "TagTooLong",
     "TooManyRequests",
     "TooManyTags",
+    "TooManyTokens",
     "UnknownAccount",
     "UnknownBackend",
     "UnknownCircuit",

@@ -36,3 +36,31 @@ class SessionNotActive(RequestError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"Session {session_id!r} is not active.")
+
+
+class SignInFailed(RequestError):
+    """The identity provider's answer does not let anybody in: says what is wrong with it."""
+
+    status = 403
+    code = "sign_in_failed"
+    solution = "Begin again from the sign-in page; if it repeats, tell the operator these words."
+
+
+class IdentityUnknown(SignInFailed):
+    """The provider knows somebody whom no user here belongs to."""
+
+    code = "identity_unknown"
+
+    def __init__(self, shown: str, subject: str) -> None:
+        super().__init__(
+            f"The identity provider knows you as {shown}, but no user here is linked to that.",
+            solution=f"Ask the operator to run: qdwell user link USER {subject}",
+        )
+
+
+class ProviderUnavailable(RequestError):
+    """The identity provider does not answer, or not as one: what depends on it failed."""
+
+    status = 424
+    code = "provider_unavailable"
+    solution = "Try again in a moment, or sign in with an API token."

@@ -145,6 +145,20 @@ class BadRows(AccountError):
         super().__init__(lines + (f"; and {more} lines more" if more > 0 else ""))
 
 
+class OwnRole(AccountError):
+    """Nobody takes their own role of admin away, or shuts themselves out: another admin can."""
+
+    def __init__(self) -> None:
+        super().__init__("you cannot shut yourself out of what you administer; another admin can")
+
+
+class TooManyTokens(AccountError):
+    """A user has as many tokens as one may have: revoke one that is not needed."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"one user has at most {most} tokens; revoke one that is not needed")
+
+
 # ---- store ---------------------------------------------------------------------------------------
 
 

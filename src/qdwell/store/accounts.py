@@ -95,6 +95,8 @@ class Owner:
     token: str = field(default="", compare=False)  #: id of the token by which they came
     may_change: bool = field(default=True, compare=False)  #: whether that token is for more
     expires_at: int | None = field(default=None, compare=False)  #: the end of that token
+    only: str | None = field(default=None, compare=False)  #: the one instance that token is for
+    identity: str = field(default="", compare=False)  #: the id of it, if they came by one
 
 
 def first_start(store: Store, now: int) -> Credentials | None:
@@ -296,10 +298,19 @@ def token_id(token: str) -> str:
 def _owner(connection: Connection, token: Row[Any], now: int) -> Owner | None:
     if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
         return None
+    owner = owner_of(connection, token.user_id, token.instance)
+    if owner is None:
+        return None
+    may_change = token.scope != "read"
+    return replace(owner, token=token.id, may_change=may_change, expires_at=token.expires_at)
+
+
+def owner_of(connection: Connection, user_id: str, only: str | None = None) -> Owner | None:
+    """A user and what they may act in, or in it the instance `only`; None if they are shut out."""
     query = (
         select(users.c.id, accounts.c.id, accounts.c.name, accounts.c.admin)
         .join(accounts, accounts.c.id == users.c.account)
-        .where(users.c.id == token.user_id, users.c.disabled_at.is_(None))
+        .where(users.c.id == user_id, users.c.disabled_at.is_(None))
         .where(accounts.c.closed_at.is_(None))
     )
     row = connection.execute(query).first()
@@ -308,15 +319,14 @@ def _owner(connection: Connection, token: Row[Any], now: int) -> Owner | None:
     mine = (
         _select_instances(members.c.role)
         .join(members, members.c.instance == instances.c.crn)
-        .where(members.c.user_id == token.user_id, _open())
+        .where(members.c.user_id == user_id, _open())
     )
-    if token.instance is not None:
-        mine = mine.where(instances.c.crn == token.instance)
+    if only is not None:
+        mine = mine.where(instances.c.crn == only)
     found = tuple(_instance(it, it.role) for it in connection.execute(mine))
-    user_id, account_id, name, is_first = row
+    _, account_id, name, is_first = row
     operator = is_first and any(it.role == "admin" and it.account_id == account_id for it in found)
-    may_change = token.scope != "read"
-    return Owner(user_id, account_id, name, operator, found, token.id, may_change, token.expires_at)
+    return Owner(user_id, account_id, name, operator, found, only=only)
 
 
 def _open() -> ColumnElement[bool]:

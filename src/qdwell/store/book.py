@@ -20,7 +20,7 @@ from qdwell.config import Plan
 from qdwell.errors import BadName, InBook, NotInBook, UnknownPlan
 from qdwell.store import Store, plans
 from qdwell.store.accounts import ACCOUNTS
-from qdwell.store.tables_who import audit, instances
+from qdwell.store.tables_who import audit, instances, users
 
 PAGE_MAX = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
@@ -34,6 +34,8 @@ class Book:
         InBook: what is to be made is there already.
         BadName: a name, role, or scope is none.
         UnknownPlan: there is no such plan.
+        OwnRole: somebody would shut themselves out.
+        TooManyTokens: a user has as many as one may have.
         StoreError: nothing was changed.
     """
 
@@ -43,14 +45,41 @@ class Book:
         self._now = now
         self._file_plans = plans
 
+    @property
+    def now(self) -> int:
+        """When it is."""
+        return self._now
+
     def note(self, action: str, subject: str, **detail: Any) -> None:
         """Add a line about something that was done elsewhere, such as a backend's switch."""
         with self._changing(action, subject, **detail):
             pass
 
-    def audit(self, limit: int = PAGE_MAX) -> list[dict[str, Any]]:
-        """The newest lines of the audit log, newest first."""
-        found = self._read(select(audit).order_by(audit.c.id.desc()).limit(limit))
+    def audit(
+        self,
+        limit: int = PAGE_MAX,
+        *,
+        before: int | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Lines of the audit log, newest first: those older than line `before`, of one actor (a
+        user's name or id, or `command line`), whose action begins with a word, about a subject."""
+        about = users.alias()
+        query = select(
+            audit, users.c.name.label("actor_name"), about.c.name.label("subject_name")
+        ).outerjoin(users, users.c.id == audit.c.actor)
+        query = query.outerjoin(about, about.c.id == audit.c.subject)
+        if before is not None:
+            query = query.where(audit.c.id < before)
+        if actor is not None:
+            query = query.where(or_(audit.c.actor == actor, users.c.name == actor))
+        if action is not None:
+            query = query.where(audit.c.action.startswith(action, autoescape=True))
+        if subject is not None:
+            query = query.where(or_(audit.c.subject == subject, about.c.name == subject))
+        found = self._read(query.order_by(audit.c.id.desc()).limit(limit))
         return [{**it, "detail": json.loads(it["detail"])} for it in found]
 
     def _read(self, query: Any) -> list[dict[str, Any]]:

@@ -11,12 +11,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import Connection, Select, Table, delete, func, or_, select, update
 
-from qdwell.errors import AccountError, AccountExists, BadName, BadRows, FirstAccount, NotInBook
+from qdwell.errors import (
+    AccountError,
+    AccountExists,
+    BadName,
+    BadRows,
+    FirstAccount,
+    NotInBook,
+    OwnRole,
+    TooManyTokens,
+)
 from qdwell.store import accounts as book
 from qdwell.store.accounts import Credentials
-from qdwell.store.book import Book
+from qdwell.store.identity_book import IdentityBook
 from qdwell.store.tables_who import ROLES, SCOPES, accounts, instances, members, tokens, users
 
 
@@ -29,7 +38,10 @@ class Row:
     line: int = 0  #: of the file, the first is 1
 
 
-class People(Book):
+TOKENS_MAX = 200  # of one user that have not ended
+
+
+class People(IdentityBook):
     """The book of who may use the server."""
 
     # ---- reading --------------------------------------------------------------------------------
@@ -108,6 +120,30 @@ class People(Book):
                 query = query.where(users.c.id == self._find(connection, users, user)["id"])
         return self._read(query.order_by(tokens.c.created, tokens.c.id))
 
+    def member_tokens(self, instance: str) -> list[dict[str, Any]]:
+        """Tokens in use of an instance's members that are good for it; `reach` lists the CRNs of
+        all instances that each is good for."""
+        crn = self._one(instances, instance)["crn"]
+        mine = select(members.c.user_id).where(members.c.instance == crn)
+        shown = [it for it in tokens.c if it is not tokens.c.hash]
+        query = select(*shown, users.c.name.label("user")).join(
+            users, users.c.id == tokens.c.user_id
+        )
+        query = query.where(
+            tokens.c.user_id.in_(mine),
+            tokens.c.revoked_at.is_(None),
+            or_(tokens.c.instance.is_(None), tokens.c.instance == crn),
+        )
+        everywhere = select(members.c.user_id, members.c.instance)
+        reach: dict[str, list[str]] = {}
+        for row in self._read(everywhere.where(members.c.user_id.in_(mine))):
+            reach.setdefault(row["user_id"], []).append(row["instance"])
+        found = self._read(query.order_by(users.c.name, tokens.c.created, tokens.c.id))
+        return [
+            {**it, "reach": [it["instance"]] if it["instance"] else reach.get(it["user_id"], [])}
+            for it in found
+        ]
+
     # ---- changing -------------------------------------------------------------------------------
 
     def create_account(self, name: str, plan: str) -> Credentials:
@@ -165,25 +201,35 @@ class People(Book):
         """Shut a user out, or let them in again; their jobs stay."""
         with self._changing("user disable" if disabled else "user enable", name) as it:
             user_id = self._find(it, users, name)["id"]
+            if disabled and user_id == self._actor:
+                raise OwnRole
             at = self._now if disabled else None
             it.execute(update(users).where(users.c.id == user_id).values(disabled_at=at))
 
-    def set_member(self, instance: str, user: str, role: str) -> None:
-        """Let a user act in an instance, as admin, member, or viewer."""
+    def set_member(
+        self, instance: str, user: str, role: str, *, account: str | None = None
+    ) -> None:
+        """Let a user act in an instance, as admin, member, or viewer.
+
+        With `account`, an id: somebody who is no member yet must be one of that account's users;
+        others are not there for whoever asks.
+        """
         if role not in ROLES:
             raise BadName("role", role, ROLES)
         with self._changing("instance member", instance, user=user, role=role) as it:
-            crn, user_id = self._membership(it, instance, user)
-            mine = (members.c.instance == crn) & (members.c.user_id == user_id)
+            mine, user_id, crn = self._membership(it, instance, user, account)
+            created = it.execute(select(members.c.created).where(mine)).scalar() or self._now
+            if role != "admin":
+                self._not_own(it, mine, user_id)
             it.execute(delete(members).where(mine))
-            row = {"instance": crn, "user_id": user_id, "role": role, "created": self._now}
+            row = {"instance": crn, "user_id": user_id, "role": role, "created": created}
             it.execute(members.insert().values(**row))
 
-    def remove_member(self, instance: str, user: str) -> None:
+    def remove_member(self, instance: str, user: str, *, account: str | None = None) -> None:
         """Let a user act in an instance no longer."""
         with self._changing("instance remove", instance, user=user) as it:
-            crn, user_id = self._membership(it, instance, user)
-            mine = (members.c.instance == crn) & (members.c.user_id == user_id)
+            mine, user_id, _ = self._membership(it, instance, user, account)
+            self._not_own(it, mine, user_id)
             if not it.execute(delete(members).where(mine)).rowcount:
                 raise NotInBook("member", user)
 
@@ -201,6 +247,8 @@ class People(Book):
         more = {"scope": scope, "instance": instance, "expires_at": expires_at}
         with self._changing("token create", user, name=name, **more) as it:
             user_id = self._find(it, users, user)["id"]
+            if it.execute(_live(user_id, self._now)).scalar_one() >= TOKENS_MAX:
+                raise TooManyTokens(TOKENS_MAX)
             if instance is not None:
                 more["instance"] = self._find(it, instances, instance)["crn"]
             return book.add_token(it, user_id, self._now, name, **more)
@@ -281,9 +329,22 @@ class People(Book):
         self._check_plan(connection, plan)
         return book.add_instance(connection, account_id, name, plan, self._now, **_stored(own))
 
-    def _membership(self, connection: Connection, instance: str, user: str) -> tuple[str, str]:
-        crn = self._find(connection, instances, instance)["crn"]
-        return str(crn), str(self._find(connection, users, user)["id"])
+    def _membership(
+        self, connection: Connection, instance: str, user: str, account: str | None
+    ) -> tuple[Any, str, str]:
+        """The row of a membership as a condition, the user's id, and the instance's CRN."""
+        crn = str(self._find(connection, instances, instance)["crn"])
+        found = self._find(connection, users, user)
+        mine = (members.c.instance == crn) & (members.c.user_id == found["id"])
+        theirs = account is None or found["account"] == account
+        if not theirs and connection.execute(select(members.c.role).where(mine)).first() is None:
+            raise NotInBook("user", user)
+        return mine, str(found["id"]), crn
+
+    def _not_own(self, connection: Connection, mine: Any, user_id: str) -> None:
+        role = connection.execute(select(members.c.role).where(mine)).scalar()
+        if user_id == self._actor and role == "admin":
+            raise OwnRole
 
 
 def _stored(own: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,3 +352,10 @@ def _stored(own: Mapping[str, Any]) -> dict[str, Any]:
     backends = own.get("backends")
     stored = {"backends": None if backends is None else json.dumps(list(backends))}
     return {**own, **(stored if "backends" in own else {})}
+
+
+def _live(user_id: str, now: int) -> Select[int]:
+    """How many tokens of a user sign in."""
+    ends = tokens.c.expires_at
+    mine = (tokens.c.user_id == user_id) & tokens.c.revoked_at.is_(None)
+    return select(func.count()).select_from(tokens).where(mine, or_(ends.is_(None), ends > now))

@@ -21,6 +21,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     event,
     text,
 )
@@ -147,6 +148,21 @@ tokens = Table(
     instant("revoked_at"),
     instant("used_at"),
     Index("tokens_id", "id", unique=True),
+)
+
+# Who an identity provider says that a user is. The subject is the identity; an e-mail address is
+# there to be read by people, as it was at the last sign-in.
+identities = Table(
+    "identities",
+    metadata,
+    word("id", primary_key=True),
+    word("issuer"),
+    word("subject"),
+    Column("user_id", Text, ForeignKey(users.c.id), nullable=False, index=True),
+    number("created"),
+    maybe("email"),
+    instant("used_at"),
+    UniqueConstraint("issuer", "subject"),
 )
 
 # Plans made by command, beside the config file's.

@@ -35,6 +35,18 @@ class NewAccountRequest(Request):
     plan: Label = "default"
 
 
+class NewIdentityRequest(Request):
+    """Body of `POST /admin/identities`."""
+
+    user: Label
+    subject: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        description="What the identity provider knows them by."
+    )
+    issuer: Annotated[str, Field(min_length=1, max_length=1_000)] | None = Field(
+        None, description="Another provider's URL than the config's."
+    )
+
+
 class ClosedChange(Request):
     """Body of `PATCH /admin/accounts/{name}`."""
 
@@ -243,6 +255,25 @@ class TokenList(Reply):
     tokens: list[TokenEntry]
 
 
+class IdentityEntry(Reply):
+    """Who an identity provider says that a user is."""
+
+    id: str
+    user: str | None
+    user_id: str
+    issuer: str
+    subject: str
+    email: str | None
+    created: int
+    used_at: int | None
+
+
+class IdentityList(Reply):
+    """Identities, oldest first."""
+
+    identities: list[IdentityEntry]
+
+
 class Credentials(Reply):
     """What a new user signs in with; shown in this answer and nowhere else."""
 
@@ -304,8 +335,10 @@ class AuditLine(Reply):
     id: int
     at: int
     actor: str
+    actor_name: str | None = Field(description="The user's, if it was one.")
     action: str
     subject: str
+    subject_name: str | None = Field(description="The user's, if it is the id of one.")
     detail: dict[str, Any]
 
 
