@@ -18,6 +18,7 @@ from qdwell.config import Backend, Config, Plan
 from qdwell.core.state import Settings
 from qdwell.errors import OutcomeUnknown, StoreUnavailable
 from qdwell.store import accounts, ids, open_store
+from qdwell.store.doctor import examine
 from simulation.books import Count, Life, Order, Wish
 from simulation.loop import Time, pause
 from simulation.process import START_MS, Process, simulated
@@ -309,6 +310,8 @@ class World:
         self.life.compare(process.store, process.clock.now(), self.window_ms)
         process.store.sweep(process.clock.now())
         assert process.store.sweep(process.clock.now()) == 0, "a sweep leaves nothing to sweep"
+        found = [str(it) for it in examine(process.store) if not it.harmless]
+        assert not found, f"the doctor finds: {found}"
         half = [path for path in (self.folder / "blobs").rglob(".*") if path.is_file()]
         assert not half, f"files that were never whole: {half}"
         for device in self.devices.values():

@@ -11,14 +11,11 @@ import pytest
 
 from conformance.stores.world import NOW, WINDOW_MS, World
 from pgserver import Server
-from qdwell.config import Config
-from qdwell.engine import checkup
 from qdwell.errors import StoreError, StoreUnavailable
 from qdwell.store import Place, Store, accounts, open_store
 from qdwell.store.blobs import INLINE_BYTES_MAX
 from qdwell.store.doctor import examine
 from qdwell.store.portable import back_up, restore
-from qdwell.store.shelves import FolderShelf
 
 LARGE = b"x" * (INLINE_BYTES_MAX + 1)
 KINDS = ("sqlite", "postgresql")
@@ -162,82 +159,3 @@ def test_a_backup_that_lacks_a_blob_is_not_restored(
         restore(tmp_path / "backup", target)
     (tmp_path / "lost").rename(file)
     restore(tmp_path / "backup", target)
-
-
-# ---- the doctor ---------------------------------------------------------------------------------
-
-
-def test_a_store_in_use_is_sound(world: World) -> None:
-    """The records by themselves, and a scheduler that wakes up on them."""
-    assert faults(world.store) == []
-    config = Config()
-    found = [it.what for it in checkup.examine(config, world.store)]
-    assert found == ["has jobs or sessions waiting, and the config has it not"]
-
-
-@pytest.mark.parametrize(
-    ("harm", "said"),
-    [
-        ("UPDATE jobs SET state = 'completed' WHERE id = 'job1'", "no result"),
-        ("DELETE FROM job_blobs WHERE job = 'job1'", "has no input"),
-        ("UPDATE jobs SET quantum_ms = 5 WHERE id = 'job2'", "0 ms by its charges (P8)"),
-        ("DELETE FROM events WHERE subject = 'job1'", "has no story (P6)"),
-        ("UPDATE events SET state_after = 'executed' WHERE state_after = 'ready'", "(P6)"),
-        ("UPDATE groups SET usage_ms = 7", "used 7 ms by its record"),
-    ],
-)
-def test_harm_is_found(world: World, harm: str, said: str) -> None:
-    """By hand, as a bug or an operator would do it; the schema lets it pass."""
-    owner = {"instance": world.a, "backend": "qpu", "kind": "job", "charged": True}
-    with world.store.database.writing() as connection:
-        from qdwell.store.tables import charges
-
-        row = {"id": "c", "job": "job2", "group": None, "start": NOW, "end": NOW + 2}
-        connection.execute(charges.insert().values(**owner, **row))
-        if "quantum" in harm:
-            connection.exec_driver_sql("DELETE FROM charges")
-            connection.execute(charges.insert().values(**owner, **{**row, "end": NOW}))
-        connection.exec_driver_sql(
-            harm.replace(
-                "state = 'completed'",
-                f"state = 'completed', running_at = {NOW + 1}, finished_at = {NOW + 2}",
-            )
-        )
-    assert any(said in it for it in faults(world.store)), faults(world.store)
-
-
-def test_damaged_and_lost_and_left_over_files_are_found(world: World) -> None:
-    """A file with another content, one that is gone, and one that nobody needs."""
-    shelf = world.store.blobs.shelf
-    assert isinstance(shelf, FolderShelf)
-    one, two = (shelf.path(key) / key for key in sorted(shelf.keys()))
-    one.write_bytes(one.read_bytes()[:-1] + b"?")
-    two.unlink()
-    shelf.write("ab" * 32, b"left over")
-    found = list(examine(world.store))
-    assert sum("not what its name says" in it.what for it in found) == 1
-    assert sum("its file is not in" in it.what for it in found) == 1
-    assert [it.what[:7] for it in found if it.harmless] == ["1 files"]
-    quick = [it.what for it in examine(world.store, read_files=False)]
-    assert not any("not what its name says" in it for it in quick)
-
-
-def test_two_sessions_on_one_machine_at_once_are_found(world: World) -> None:
-    """P9, over the whole past."""
-    from qdwell.store.tables import charges
-
-    with world.store.database.writing() as connection:
-        for n, (start, end) in enumerate([(NOW, NOW + 10), (NOW + 9, None)]):
-            connection.execute(
-                charges.insert().values(
-                    id=f"w{n}",
-                    instance=world.a,
-                    backend="qpu",
-                    kind="session",
-                    group=f"g{n}",
-                    start=start,
-                    end=end,
-                    charged=True,
-                )
-            )
-    assert any("(P9)" in it for it in faults(world.store))

@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qs
 
 import jwt
@@ -64,6 +65,7 @@ class Auth:
         self._old_clients = old_clients
         self._key = accounts.signing_key(store)
         self._good: OrderedDict[str, tuple[accounts.Owner, int, int]] = OrderedDict()
+        self._asking: dict[str, asyncio.Future[accounts.Owner | None]] = {}
 
     # ---- the exchange ---------------------------------------------------------------------------
 
@@ -142,13 +144,28 @@ class Auth:
         known = self._good.get(token)
         if known is not None and known[1] > now and now - known[2] < FRESH_MS:
             return known[0]
-        user_id, token_id, expires_at = self._verify(token)
-        owner = await asyncio.to_thread(accounts.user_owner, self._store, user_id, token_id, now)
+        asking = self._asking.get(token)
+        if asking is None:  # one look for all requests that wait for it: a crowd comes at once
+            user_id, token_id, expires_at = self._verify(token)
+            look = partial(accounts.user_owner, self._store, user_id, token_id, now)
+            asking = asyncio.ensure_future(self._asked(token, expires_at, look))
+            self._asking[token] = asking
+        owner = await asyncio.shield(asking)
         if owner is None:
             self._good.pop(token, None)
             raise NotAuthenticated("The API token behind this access token, or its user, is gone.")
-        self._remember(token, owner, expires_at)
         return owner
+
+    async def _asked(
+        self, token: str, expires_at: int, look: Callable[[], accounts.Owner | None]
+    ) -> accounts.Owner | None:
+        try:
+            owner = await asyncio.to_thread(look)
+            if owner is not None:
+                self._remember(token, owner, expires_at)
+            return owner
+        finally:
+            del self._asking[token]
 
     async def operator(self, request: Request) -> accounts.Owner:
         """Return the operator who asks.

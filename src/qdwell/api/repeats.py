@@ -5,21 +5,42 @@ A client that lost the answer to a submission cannot know whether the job is the
 repetition finds the job, also after a restart, because the id is as durable as the job. The key has
 the form of our ids, 10 letters of time and 16 of chance; the time stays in front, so that new rows
 stay together in the database.
+
+The stock client gives no key, and many users submit the same circuit again on purpose. So a
+submission without a key is taken for a repetition only of one that nobody has heard of: same user,
+same instance, same bytes; accepted, and its connection was closed before its id was handed over,
+or we died before; and not longer than `WINDOW_MS` ago. For this, 8 letters of such a job's id are a
+digest of who sent what. They are stored with the job, in its own transaction, so the next start
+finds them; a file says which ids were handed over (see `store/answers.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import blake2b
 
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from qdwell.api.edge import JsonBytes
+from qdwell.clock import Clock
 from qdwell.errors import BadInput
+from qdwell.store import Store, new_id
+from qdwell.store.answers import RECENT, Answers
 
 #: Said by a server that passes a request on, and has given it a key because the client gave none.
 KEYED_BY_US = "x-qdwell-keyed"
+WINDOW_MS = 60_000  # since the connection was closed, or since the restart
+BEFORE_MS = 600_000  # how long before a restart a job may have been accepted
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 _KEY = re.compile(f"[{_LETTERS}]{{26}}")
 _TIME_LETTERS = 10
+_MARK = slice(10, 18)  # of an id: the letters that are a digest
+_UNHEARD_MOST = 10_000
 
 
 def job_id_of(instance: str, key: str | None) -> str | None:
@@ -34,5 +55,138 @@ def job_id_of(instance: str, key: str | None) -> str | None:
         raise BadInput(
             "Idempotency-Key must be 26 of 0-9 and a-z without i, l, o, u.", field="Idempotency-Key"
         )
-    number = int.from_bytes(blake2b(f"{instance}\n{key}".encode(), digest_size=10).digest())
-    return key[:_TIME_LETTERS] + "".join(_LETTERS[number >> at & 31] for at in range(75, -1, -5))
+    return key[:_TIME_LETTERS] + _spelt(f"{instance}\n{key}".encode())
+
+
+def mark_of(user_id: str, instance: str, body: bytes) -> str:
+    """The letters that tell who sent what."""
+    who = blake2b(f"{user_id}\n{instance}\n".encode(), digest_size=10).digest()
+    return _spelt(who + body)[:8]
+
+
+def marked(mark: str, job_id: str) -> str:
+    """The id, with the mark in it: 40 bits of chance are left, within one millisecond."""
+    return job_id[: _MARK.start] + mark + job_id[_MARK.stop :]
+
+
+def _spelt(content: bytes) -> str:
+    number = int.from_bytes(blake2b(content, digest_size=10).digest())
+    return "".join(_LETTERS[number >> at & 31] for at in range(75, -1, -5))
+
+
+class UnderWay:
+    """A submission without a client's key, from its arrival to its answer."""
+
+    def __init__(self, request: Request, instance: str, job_id: str) -> None:
+        self.receive = request.receive  #: of the newest asker, if it was repeated meanwhile
+        self.repeated = self.accepted = False
+        self.job_id = job_id
+        self.what = (instance, job_id[_MARK])
+        self.stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+
+class Repeats:
+    """Which submissions nobody has heard of.
+
+    Args:
+        store: whose newest jobs are looked at, once.
+        clock: tells the window.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._clock = clock
+        self._under_way: dict[tuple[str, str], list[UnderWay]] = {}
+        self._unheard: OrderedDict[tuple[str, str], list[tuple[str, int]]] = OrderedDict()
+        self._answers: Answers | None = None
+        if store.database.epoch is None:  # other servers' answers would be in other files
+            self._answers = Answers(store.folders[0] / "answered")
+            now = clock.now()
+            newest = [it for it in store.newest_jobs(RECENT) if it[2] >= now - BEFORE_MS]
+            missing = self._answers.missing(job_id for _, job_id, _ in newest)
+            for instance, job_id, _ in reversed(newest):
+                if job_id in missing:
+                    self._miss(instance, job_id)
+
+    def begin(self, request: Request, instance: str, job_id: str) -> UnderWay:
+        """A submission is about to be stored; `end` must follow."""
+        begun = UnderWay(request, instance, job_id)
+        self._under_way.setdefault(begun.what, []).append(begun)
+        return begun
+
+    def end(self, begun: UnderWay) -> None:
+        """It was accepted and stored, or not."""
+        begun.stored.set_result(begun.accepted)
+        others = self._under_way[begun.what]
+        others.remove(begun)
+        if not others:
+            del self._under_way[begun.what]
+
+    async def earlier(self, request: Request, instance: str, mark: str) -> str | None:
+        """The job that this submission asks for again, if it does."""
+        what = (instance, mark)
+        for first in list(self._under_way.get(what, ())):
+            if has_left(first.receive):
+                first.receive, first.repeated = request.receive, True
+                if await first.stored:
+                    return first.job_id
+        unheard, now = self._unheard.get(what, []), self._clock.now()
+        while unheard:
+            job_id, until = unheard.pop(0)
+            if until >= now:
+                return job_id
+        self._unheard.pop(what, None)
+        return None
+
+    def _miss(self, instance: str, job_id: str) -> None:
+        what = (instance, job_id[_MARK])
+        until = self._clock.now() + WINDOW_MS
+        self._unheard.setdefault(what, []).append((job_id, until))
+        if len(self._unheard) > _UNHEARD_MOST:
+            self._unheard.popitem(last=False)
+
+    def answer(self, content: bytes, instance: str, job_id: str, first: UnderWay | None) -> Answer:
+        """The answer that hands over a job's id, and remembers whether it could."""
+
+        def told(*, heard: bool) -> None:
+            if heard and self._answers is not None:
+                self._answers.note(job_id)
+            if not heard and not (first is not None and first.repeated):
+                self._miss(instance, job_id)
+
+        return Answer(content, told)
+
+
+class Answer(JsonBytes):
+    """The answer to a submission: it looks whether somebody is there to hear it."""
+
+    def __init__(self, content: bytes, told: Callable[..., None]) -> None:
+        super().__init__(content)
+        self._told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, unless the client has gone."""
+        if has_left(receive):
+            self._told(heard=False)
+            return
+        await super().__call__(scope, receive, send)
+        self._told(heard=True)
+
+
+def has_left(receive: Receive) -> bool:
+    """Whether a client whose request was read has hung up.
+
+    `Request.is_disconnected` tells the same for 0.1 ms, a fifth of a submission: it makes a scope,
+    cancels it, and writes down why. Here what would wait is let go at its first step.
+    """
+    waiting = receive().__await__()
+    try:
+        next(waiting)
+    except StopIteration as told:
+        return bool(told.value["type"] == "http.disconnect")
+    waiting.close()
+    return False
+
+
+def fresh_id(mark: str, now: int, key: str | None, instance: str) -> str:
+    """An id with the mark: made of the key that another server of ours gave, or new."""
+    return marked(mark, job_id_of(instance, key) or new_id(now))

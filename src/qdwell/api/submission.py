@@ -22,10 +22,9 @@ from qdwell.api.auth import Caller, api_version
 from qdwell.api.backends import refuse_calibration
 from qdwell.api.body import check, dump_json, in_proportion, parse_json, read_body
 from qdwell.api.circuits import Circuits
-from qdwell.api.edge import reply
 from qdwell.api.outcomes import Outcomes, TwoLines, wanted_wait_ms
 from qdwell.api.parts import Parts
-from qdwell.api.repeats import KEYED_BY_US, job_id_of
+from qdwell.api.repeats import KEYED_BY_US, Repeats, UnderWay, fresh_id, job_id_of, mark_of
 from qdwell.config import SECONDS_MAX, Plan
 from qdwell.core.group import Group
 from qdwell.engine.requests import BackendView, NewJob
@@ -61,6 +60,7 @@ class Submission:
         self._outcomes = outcomes
         self._rate = Rate()
         self._circuits = Circuits()
+        self._repeats = Repeats(parts.store, parts.clock)
 
     async def create(self, request: Request) -> Response:
         """Accept a job. With `Prefer: wait=N` its outcome follows in a second line."""
@@ -69,11 +69,71 @@ class Submission:
         plan = parts.plan(caller)
         self._rate.check(caller.user_id, plan.submissions_per_minute, parts.clock.now())
         crn = caller.instance.crn
-        job_id = job_id_of(crn, request.headers.get("idempotency-key"))
-        if job_id is not None and (done := self._done(crn, job_id)) is not None:
+        key = request.headers.get("idempotency-key")
+        job_id = job_id_of(crn, key)
+        own_key = job_id is not None and KEYED_BY_US not in request.headers
+        if own_key and (done := self._done(crn, job_id)) is not None:
             return done
         body = await read_body(request, parts.config.server.body_bytes_max)
+        if own_key:
+            return await self._accept(request, caller, plan, body, job_id or "", None)
+        mark = mark_of(caller.user_id, crn, body)
+        job_id = fresh_id(mark, parts.clock.now(), key, crn)
+        if key is not None and (done := self._done(crn, job_id)) is not None:
+            return done
+        again = await self._repeats.earlier(request, crn, mark)
+        if again is not None and (done := self._done(crn, again)) is not None:
+            return done
+        begun = self._repeats.begin(request, crn, job_id)
+        try:
+            return await self._accept(request, caller, plan, body, job_id, begun)
+        finally:
+            self._repeats.end(begun)
+
+    async def _accept(
+        self,
+        request: Request,
+        caller: Caller,
+        plan: Plan,
+        body: bytes,
+        job_id: str,
+        begun: UnderWay | None,
+    ) -> Response:
+        """Check it, have it stored under this id, and answer; `begun` if it has no client's key."""
+        crn, headers = caller.instance.crn, request.headers
         asked, params = await in_proportion(len(body), self._read, body, crn)
+        backend, new = await self._checked(request, caller, plan, asked, params, job_id)
+        try:
+            job = await self._parts.engine.submit(new)
+        except RepeatedJob:
+            # The first one was under way when we looked; it is stored now.
+            done = self._done(crn, job_id)
+            if done is None:
+                raise
+            return done
+        # The name that was asked for: for another one the stock client loads that backend first.
+        answer: dict[str, Any] = {"id": job.id, "backend": asked.backend or backend.name}
+        if begun is None:
+            # A client of our own: the stock one names no circuits.
+            self._circuits.keep(crn, asked.params)
+            answer["circuits_kept"] = True
+        else:
+            begun.accepted = True
+        held = wanted_wait_ms(headers.get("prefer"))
+        if held:
+            return TwoLines(orjson.dumps(answer), partial(self._outcomes.push, crn, job.id, held))
+        return self._repeats.answer(orjson.dumps(answer), crn, job.id, begun)
+
+    async def _checked(
+        self,
+        request: Request,
+        caller: Caller,
+        plan: Plan,
+        asked: JobRequest,
+        params: bytes,
+        job_id: str,
+    ) -> tuple[BackendView, NewJob]:
+        """What the engine is asked for, after every check that is not the engine's own (J9)."""
         tags = check_tags(asked.tags or [], plan)
         named = self._named(caller, asked.backend)
         if asked.session_id is None and "job" not in plan.modes:
@@ -83,7 +143,7 @@ class Submission:
         if backend.mock:  # a dry run is not part of the session
             group = None
         headers = request.headers
-        new = NewJob(
+        return backend, NewJob(
             instance=caller.instance.crn,
             backend=backend.name,
             program_id=asked.program_id,
@@ -104,29 +164,14 @@ class Submission:
             executions_max=plan.executions_max,
             job_id=job_id,
         )
-        try:
-            job = await parts.engine.submit(new)
-        except RepeatedJob:
-            # The first one was under way when we looked; it is stored now.
-            done = self._done(crn, job_id or "")
-            if done is None:
-                raise
-            return done
-        # The name that was asked for: for another one the stock client loads that backend first.
-        answer: dict[str, Any] = {"id": job.id, "backend": asked.backend or backend.name}
-        if job_id is not None and KEYED_BY_US not in request.headers:
-            # A client of our own: the stock one names no circuits.
-            self._circuits.keep(crn, asked.params)
-            answer["circuits_kept"] = True
-        held = wanted_wait_ms(headers.get("prefer"))
-        if not held:
-            return reply(answer)
-        return TwoLines(orjson.dumps(answer), partial(self._outcomes.push, crn, job.id, held))
 
-    def _done(self, crn: str, job_id: str) -> Response | None:
+    def _done(self, crn: str, job_id: str | None) -> Response | None:
         """The answer to a submission that was accepted before, and is sent again."""
-        row = self._parts.store.job(crn, job_id)
-        return None if row is None else reply({"id": job_id, "backend": row.job.backend})
+        row = None if job_id is None else self._parts.store.job(crn, job_id)
+        if row is None:
+            return None
+        content = orjson.dumps({"id": row.job.id, "backend": row.job.backend})
+        return self._repeats.answer(content, crn, row.job.id, None)
 
     def _read(self, body: bytes, crn: str) -> tuple[JobRequest, bytes]:
         """Return the message, and the JSON text of its `params`."""

@@ -85,6 +85,7 @@ class Loop:
         self._now = 0
         self._written_at = 0
         self._stopping = False
+        self._sound = True  #: memory is what the store has
         self._doubt = Doubt()
         self._owed: set[Action] = set()
         self._alarm: asyncio.Task[None] | None = None
@@ -135,9 +136,12 @@ class Loop:
             QdwellError: it could not be stored; the next start takes it for a death.
         """
         now = max(self._clock.now(), self._now)
-        decisions = self.scheduler.decide([], now)  # what this grants is cut off as well
-        decisions += self.scheduler.decide([ServiceStops()], now)
-        await self._in_thread(self._store.commit, decisions, now)
+        if not self._sound:  # a last turn was not stored, and memory was not loaded again
+            await self._in_thread(self._store.touch, now)
+            return
+        granted = self.scheduler.decide([], now)  # is cut off as well
+        put_off = self.scheduler.decide([ServiceStops()], now)
+        await self._in_thread(self._store.commit, [*granted, *put_off], now)
 
     async def _wait(self) -> None:
         """Until something is to be decided, a timer of the core strikes, or a heartbeat is due."""
@@ -284,6 +288,7 @@ class Loop:
     async def _recover(self, error: Exception, items: list[Item]) -> None:
         """Tell who waits, load memory again, and decide again what is still true."""
         self.meter.failed_turns += 1
+        self._sound = False
         log.error("turn not stored", error=f"{type(error).__name__}: {error}", items=len(items))
         if isinstance(error, OutcomeUnknown):
             self._doubt.take(items)
@@ -311,6 +316,7 @@ class Loop:
                 if self._clock.now() - since > MOST_MS:
                     self._reject(self._doubt.deny(), again)
             else:
+                self._sound = True
                 self._published(decisions, [])
                 self._perform_again()
                 self._doubt.clear()

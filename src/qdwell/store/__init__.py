@@ -162,6 +162,10 @@ class Store(Protocol):
         """
         ...
 
+    def newest_jobs(self, limit: int) -> list[tuple[str, str, int]]:
+        """Return instance, id, and creation of the newest jobs of all instances, newest first."""
+        ...
+
     def set_tags(self, instance: str, job_id: str, tags: Sequence[str]) -> bool:
         """Replace all tags of a job (J28); False if the instance has no such job."""
         ...

@@ -5,8 +5,8 @@ what neither can see: a file that rotted, a table that was edited by hand, a bug
 release. It reads one consistent view, changes nothing, and may run beside a server.
 
 The rules of the scheduler's memory (P1-P14) are checked by `engine.checkup`, which needs the
-config; here are those of the records: legal moves (P6), bills that add up (P8), one QPU and one
-window at a time over the whole past (P9, P10).
+config; here are those of the records: legal moves (P6), bills that add up (P8), one holder of
+a machine at a time over the whole past (P1, P9, P10).
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from qdwell.store import Store
 from qdwell.store.deletion import ERASED
 from qdwell.store.records import Finding
 from qdwell.store.statements import file_key
-from qdwell.store.tables import blobs, charges, events, groups, job_blobs, jobs
+from qdwell.store.tables import (
+    backends,
+    blobs,
+    charges,
+    events,
+    groups,
+    job_blobs,
+    jobs,
+    server,
+)
 
 
 def examine(store: Store, *, read_files: bool = True) -> Iterator[Finding]:
@@ -43,6 +52,8 @@ def examine(store: Store, *, read_files: bool = True) -> Iterator[Finding]:
         yield from _stories(connection)
         yield from _bills(connection)
         yield from _windows(connection)
+        yield from _leases(connection)
+        yield from _numbers(connection)
 
 
 def _blobs(
@@ -156,17 +167,46 @@ def _bills(connection: Connection) -> Iterator[Finding]:
 
 
 def _windows(connection: Connection) -> Iterator[Finding]:
-    """P9, P10: no two sessions ever held one machine at the same time."""
-    query = (
-        select(charges.c.backend, charges.c.group, charges.c.start, charges.c.end)
-        .where(charges.c.kind == Held.SESSION.value)
-        .order_by(charges.c.backend, charges.c.start, charges.c.id)
-    )
-    for backend, windows in groupby(connection.execute(query), key=lambda it: it[0]):
+    """P1, P9, P10: no two ever held one machine at the same time, over the whole past."""
+    owner = case((charges.c.kind == Held.SESSION.value, charges.c.group), else_=charges.c.job)
+    query = select(
+        charges.c.backend, charges.c.kind, owner, charges.c.start, charges.c.end
+    ).order_by(charges.c.backend, charges.c.start, charges.c.id)
+    rows = connection.execution_options(yield_per=1_000).execute(query)
+    for backend, intervals in groupby(rows, key=lambda it: it[0]):
         last: Any = None
-        for window in windows:
-            open_end = last is not None and last[3] is None
-            if last is not None and last[1] != window[1] and (open_end or window[2] < last[3]):
-                what = f"session {window[1]} was active before session {last[1]} had ended (P9)"
-                yield Finding(f"backend {backend}", what)
-            last = window
+        for interval in intervals:
+            _, kind, whose, start, end = interval
+            if last is not None and last[2] != whose and (last[4] is None or start < last[4]):
+                what = f"{_held(kind, whose)} held it before {_held(last[1], last[2])} let it go"
+                yield Finding(f"backend {backend}", f"{what} (P1, P9, P10)")
+            if last is None or (last[4] is not None and (end is None or end > last[4])):
+                last = interval
+
+
+def _held(kind: str, whose: str) -> str:
+    return f"session {whose}" if kind == Held.SESSION.value else f"job {whose}"
+
+
+def _leases(connection: Connection) -> Iterator[Finding]:
+    """P1: who has a machine's lease is in its QPU, or is being stopped there (J20)."""
+    wrong = (
+        backends.c.lease_job.is_not(None),
+        ~backends.c.lease_stopping,
+        or_(jobs.c.id.is_(None), jobs.c.state != JobState.EXECUTING.value),
+    )
+    query = select(backends.c.backend, backends.c.lease_job).join(
+        jobs, jobs.c.id == backends.c.lease_job, isouter=True
+    )
+    for backend, job in connection.execute(query.where(*wrong)):
+        yield Finding(f"backend {backend}", f"is leased to job {job}, which is not in it (P1)")
+
+
+def _numbers(connection: Connection) -> Iterator[Finding]:
+    """What comes next gets a number that nothing has."""
+    last = connection.execute(select(server.c.last_seq)).scalar_one()
+    for table in (jobs, groups):
+        highest = connection.execute(select(func.max(table.c.seq))).scalar()
+        if highest is not None and highest > last:
+            what = f"says that {last} is the last number, and {table.name} has {highest}"
+            yield Finding("server", what)

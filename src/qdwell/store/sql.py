@@ -175,6 +175,12 @@ class SqlStore:
                 connection, instance, wanted, limit=limit, offset=offset, ascending=ascending
             )
 
+    def newest_jobs(self, limit: int) -> list[tuple[str, str, int]]:
+        """Read which jobs came last. See `Store.newest_jobs`."""
+        query = select(jobs.c.instance, jobs.c.id, jobs.c.created).order_by(jobs.c.seq.desc())
+        with self.database.reading() as connection:
+            return [(it[0], it[1], it[2]) for it in connection.execute(query.limit(limit))]
+
     def set_tags(self, instance: str, job_id: str, tags: Sequence[str]) -> bool:
         """Replace all tags of a job. See `Store.set_tags`."""
         with self.database.writing() as connection:
