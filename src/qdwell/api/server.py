@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import fcntl
 import gc
+import logging
 import signal
 import socket
 import ssl
@@ -146,16 +147,26 @@ def _log_to_stderr(*, as_json: bool) -> None:
     ]
     if as_json:
         shown = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    known: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    stream = cast(TextIO, _Forgiving())
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *shown,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Forgiving())),
+        processors=[*known, *shown],
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
+    # What libraries say, through Python's own logging, has the same form.
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=known,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 @contextlib.contextmanager
