@@ -97,6 +97,7 @@ def test_a_session_that_nobody_uses_is_closed(service: QiskitRuntimeService) -> 
     """`scheduler.unused_group_close_seconds` (S31)"""
     session = Session(service=service, backend="machine")
     until(lambda: session.status() == "Closed", "the end of an unused session")
+    assert session.usage() is None
 
 
 def test_the_plan_bounds_keep_alive(service: QiskitRuntimeService) -> None:
@@ -126,3 +127,4 @@ def test_the_log_is_json_and_follows_jobs(served: Served, service: QiskitRuntime
         return any(job.job_id() in entry.values() for entry in entries)
 
     until(told, "a line about the job")
+    assert job.status() in ("QUEUED", "RUNNING", "DONE", "ERROR")
