@@ -10,7 +10,7 @@ DATA ?= var/qdwell
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-clients test-long serve bench lint format docs clean
+.PHONY: help setup browser demo test test-clients test-long serve bench lint format docs audit release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,6 +38,7 @@ test-clients: $(READY) ## install old stock clients and other libraries, each by
 
 test-long: $(READY) browser ## run the tests with their long campaigns, and the mutation check of the core
 	@.venv/bin/python tests/clients/environments.py || true
+	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --inexact --quiet --extra server --group fuzz || true
 	@.venv/bin/pytest -q -n 2 --dist loadfile -m "long or not long" --timeout 3600 $(TESTS)
 
 serve: $(READY) ## serve on this machine, with data in DATA (var/qdwell)
@@ -60,6 +61,17 @@ docs: $(READY) ## write the generated pages of docs/ anew, check every link, and
 	@.venv/bin/python docs/generate.py
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 	@echo "The site is in site/; open site/index.html"
+
+audit: $(READY) ## look up known vulnerabilities of everything that uv.lock names
+	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --inexact --quiet --extra server --group audit
+	@$(UV) export --locked --quiet --all-extras --all-groups --no-emit-project --output-file .audit.txt >/dev/null
+	@.venv/bin/python release/audit.py .audit.txt; status=$$?; rm -f .audit.txt; exit $$status
+
+release: $(READY) ## make the wheel, the source, and the list of what is in it (SBOM, CycloneDX) in dist/
+	@$(UV) build --quiet --out-dir dist
+	@$(UV) export --locked --quiet --all-extras --no-dev --format cyclonedx1.5 \
+	  --preview-features sbom-export --output-file dist/qdwell.cdx.json >/dev/null
+	@echo "In dist/:" && ls dist
 
 clean: ## remove what setup made
 	rm -rf .venv .uv .clients

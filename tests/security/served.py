@@ -61,7 +61,7 @@ def served(
         process.stdout.readline()
         yield Served(process, url, data, log)
         process.terminate()
-        assert process.wait(30) == 0, log.read_text()[-3000:]
+        assert process.wait(90) == 0, log.read_text()[-3000:]
     finally:
         process.kill()
         process.wait()

@@ -101,7 +101,7 @@ class Book:
         found = connection.execute(query.order_by(table.c["created"])).mappings().first()
         if found is None:
             raise NotInBook(table.name.removesuffix("s"), name)
-        return dict(found)
+        return {str(key): value for key, value in found.items()}  # they are a kind of their own
 
     def _fresh(self, connection: Connection, table: Table, name: str) -> None:
         kind = table.name.removesuffix("s")

@@ -87,7 +87,10 @@ def read_npy(data: bytes, field: str) -> NDArray[Any]:
             field=field,
         )
     flat = np.frombuffer(data, dtype=dtype, offset=start)
-    return flat.reshape(shape, order="F" if fortran else "C")
+    try:
+        return flat.reshape(shape, order="F" if fortran else "C")
+    except (ValueError, OverflowError) as error:  # without values, any size can be claimed
+        raise BadInput(f"{field} claims an impossible shape {list(shape)}", field=field) from error
 
 
 def _header(raw: bytes, field: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
