@@ -27,6 +27,8 @@ from qdwell.store.places import Place
 from security.payloads import bell
 from security.served import ONE_MACHINE, served
 
+pytestmark = pytest.mark.timeout(600)  # servers start slowly on a busy machine
+
 SECRET = "hunter2-" * 4
 LOUD = '[server]\nlog_format = "json"\nlog_jobs = true\n' + ONE_MACHINE
 

@@ -43,7 +43,7 @@ async def read_body(request: Request, most: int) -> bytes:
     """
     headers = request.headers
     declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
+    if declared.isdecimal() and int(declared) > most:
         raise BodyTooLarge(most)
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise BadInput("Compressed bodies are not accepted.", field="Content-Encoding")

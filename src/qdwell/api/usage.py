@@ -174,7 +174,7 @@ def _offset(cursor: str | None) -> int:
         return 0
     try:
         text = base64.urlsafe_b64decode(cursor.encode()).decode("ascii")
-        if not text.startswith("o") or not text[1:].isdigit() or len(text) > 12:
+        if not text.startswith("o") or not text[1:].isdecimal() or len(text) > 12:
             raise ValueError
         return int(text[1:])
     except (ValueError, binascii.Error):

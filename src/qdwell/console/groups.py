@@ -43,7 +43,7 @@ class GroupPages:
         which = request.query_params.get("show", "")
         backend = request.query_params.get("backend", "")
         text = request.query_params.get("page", "1")
-        page = max(1, int(text)) if text.isdigit() and len(text) < 8 else 1
+        page = max(1, int(text)) if text.isdecimal() and len(text) < 8 else 1
         states: list[GroupState] | None = _OPEN if which == "open" else None
         if which == "closed":
             states = [GroupState.CLOSED]

@@ -193,7 +193,7 @@ def _instant(text: str, field: str) -> int | None:
 
 
 def _whole(text: str) -> int:
-    return int(text) if text.isdigit() and len(text) < 8 else 1
+    return int(text) if text.isdecimal() and len(text) < 8 else 1
 
 
 def waits(forecast: Forecast | None, job: Job) -> dict[str, Any] | None:

@@ -133,7 +133,7 @@ def _range(request: Request, now: int) -> tuple[int, int]:
         text = request.query_params.get(name, "")
         if not text:
             return default
-        if not text.isdigit() or len(text) > 14:
+        if not text.isdecimal() or len(text) > 14:
             raise BadInput(f"{name} must be milliseconds.", field=name)
         return int(text)
 
