@@ -19,8 +19,8 @@ from pathlib import Path
 def server(config: str = "", place: Path | None = None) -> Iterator[dict[str, str]]:
     """Start `qdwell serve` with this TOML; yield the first user's settings; stop it again.
 
-    `place` is a folder that keeps the data for another start. Beside the settings there are `PID`
-    and `START_S`, the seconds that the start took.
+    `place` is a folder that keeps the data for another start. Beside the settings there are `PID`,
+    `DATA`, the folder, and `START_S`, the seconds that the start took.
     """
     with tempfile.TemporaryDirectory(prefix="qdwell-bench-") as folder:
         toml = Path(folder) / "qdwell.toml"
@@ -36,7 +36,12 @@ def server(config: str = "", place: Path | None = None) -> Iterator[dict[str, st
                 if not any("serves" in line for line in process.stdout):
                     raise RuntimeError(Path(log.name).read_text())
                 took = time.perf_counter() - began
-                yield {**_settings(data), "PID": str(process.pid), "START_S": f"{took:.3f}"}
+                yield {
+                    **_settings(data),
+                    "PID": str(process.pid),
+                    "START_S": f"{took:.3f}",
+                    "DATA": str(data),
+                }
             finally:
                 process.terminate()
                 process.communicate()

@@ -56,7 +56,7 @@ def run() -> bool:
 
 def _submissions() -> bool:
     with server(CONFIG) as settings, _echo() as port:
-        body = _body()
+        body = sampler_body()
         ours = _post(settings, "/jobs", body)
         url = urlsplit(settings["QISKIT_IBM_URL"])
         head = f"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -79,7 +79,8 @@ def _submissions() -> bool:
     return ratio >= 0.5
 
 
-def _body() -> bytes:
+def sampler_body(backend: str = "endless") -> bytes:
+    """A submission of one qubit, one shot."""
     from qiskit import QuantumCircuit
 
     from qdwell.client.values import circuit_text
@@ -92,7 +93,7 @@ def _body() -> bytes:
         "version": 2,
         "options": {},
     }
-    return json.dumps({"program_id": "sampler", "backend": "endless", "params": params}).encode()
+    return json.dumps({"program_id": "sampler", "backend": backend, "params": params}).encode()
 
 
 @contextmanager
@@ -114,7 +115,9 @@ def _echo() -> Iterator[int]:
 def _pollers() -> bool:
     with server(CONFIG) as settings, _session(settings) as step:
         call = Http(settings)
-        queued = [json.loads(call("POST", "/jobs", _body()))["id"] for _ in range(CONNECTIONS)]
+        queued = [
+            json.loads(call("POST", "/jobs", sampler_body()))["id"] for _ in range(CONNECTIONS)
+        ]
         asks = [[_get(settings, f"/jobs/{job}?exclude_params=true")] for job in queued]
         met = []
         for _ in range(2):
@@ -166,7 +169,7 @@ def _long_queue() -> list[bool]:
 
 def _submitting(full: dict[str, str], empty: dict[str, str]) -> bool:
     """A submission into the long queue, which decides and stores it, against an empty one."""
-    body = _body().replace(b'"endless"', b'"' + MACHINE.encode() + b'"')
+    body = sampler_body().replace(b'"endless"', b'"' + MACHINE.encode() + b'"')
     ways: dict[str, Callable[[], object]] = {}
     for name, settings in (("full", full), ("empty", empty)):
         call = Http(settings)
@@ -178,7 +181,7 @@ def _submitting(full: dict[str, str], empty: dict[str, str]) -> bool:
 def _many(settings: dict[str, str], step: Callable[[], object]) -> bool:
     """500 pollers at the stock client's pace, and 1,000 listeners, beside a session."""
     call = Http(settings)
-    body = _body()
+    body = sampler_body()
     jobs = [json.loads(call("POST", "/jobs", body))["id"] for _ in range(POLLERS)]
     asks = [[_get(settings, f"/jobs/{job}?exclude_params=true")] for job in jobs]
     stream = _get(settings, "/events", Accept="text/event-stream")
@@ -256,16 +259,17 @@ def _crowd_at(settings: dict[str, str], **more: Any) -> Iterator[dict[str, Any]]
 
 
 def _get(settings: dict[str, str], path: str, **headers: str) -> bytes:
-    return _request("GET", settings, path, b"", headers)
+    return request_bytes("GET", settings, path, b"", headers)
 
 
 def _post(settings: dict[str, str], path: str, body: bytes) -> bytes:
-    return _request("POST", settings, path, body, {})
+    return request_bytes("POST", settings, path, body, {})
 
 
-def _request(
+def request_bytes(
     method: str, settings: dict[str, str], path: str, body: bytes, headers: dict[str, str]
 ) -> bytes:
+    """A whole request of a signed-in user."""
     call = Http(settings)
     lines = [f"{method} {call.base}{path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in {**call.headers, **headers}.items()]

@@ -54,6 +54,12 @@ class Plan:
         least=1,
         most=SECONDS_MAX,
     )
+    sessions_max: int | None = setting(
+        None,
+        "Sessions and batches of an instance open at once; not set: any number (L25).",
+        least=1,
+        most=SECONDS_MAX,
+    )
     usage_allocation_seconds: int | None = setting(
         None,
         "Usage meant for an instance per window; beyond it only priority falls (I7).",

@@ -39,6 +39,7 @@ PLANS = {
         active_ttl_seconds=60,
     ),
     "slow": Plan(submissions_per_minute=2),
+    "few": Plan(sessions_max=2),
     "groups": Plan(modes=("session", "batch")),
     "prepaid": Plan(spend_limit_seconds=1),
     "limited": Plan(usage_limit_seconds=100, usage_allocation_seconds=50),

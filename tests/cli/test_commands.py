@@ -114,6 +114,33 @@ def test_an_account_and_more_tokens_are_made_beside_the_server(data_dir: Path) -
     assert more["QISKIT_IBM_TOKEN"] != lines["QISKIT_IBM_TOKEN"]
 
 
+def test_a_class_gets_its_credentials_or_nobody_does(data_dir: Path, tmp_path: Path) -> None:
+    """Bad rows by line; files for the owner alone; none is written over, and then none is made."""
+    listed, out = tmp_path / "students.csv", tmp_path / "tokens"
+    arguments = ("instance", "import", listed, "--out", out, "--data-dir", data_dir)
+    listed.write_text("name,plan\nann,open\n../bob,open\ncyd,gold\nann,open\n")
+    bad = qdwell(*arguments)
+    assert bad.returncode == 1
+    for said in ("line 3: instance '../bob'", "line 4: there is no plan 'gold'", "line 5: 'ann'"):
+        assert said in bad.stderr
+    assert list(out.iterdir()) == []
+    listed.write_text("name,plan\n" + "".join(f"s{n},open\n" for n in range(200)))
+    out.joinpath("s7.env").write_text("somebody's")
+    there = qdwell(*arguments)
+    assert there.returncode == 1
+    assert "s7.env" in there.stderr
+    assert [it.name for it in out.iterdir()] == ["s7.env"]
+    out.joinpath("s7.env").unlink()
+    done = qdwell(*arguments)
+    assert done.returncode == 0, done.stderr
+    files = sorted(out.iterdir())
+    assert len(files) == 200
+    assert {it.stat().st_mode & 0o777 for it in files} == {0o600}
+    assert len({exported(it.read_text())["QISKIT_IBM_TOKEN"] for it in files}) == 200
+    again = qdwell(*arguments)
+    assert "line 2: there is instance 's0' already" in again.stderr
+
+
 def test_what_an_operator_mistypes_is_told(data_dir: Path) -> None:
     plan = qdwell("account", "create", "bob", "--plan", "opne", "--data-dir", data_dir)
     assert plan.returncode == 1

@@ -15,7 +15,7 @@ import pytest
 
 from qdwell import errors
 from qdwell.clock import ManualClock
-from qdwell.config import Backend, Config, Plan, Scheduler, Server, Storage
+from qdwell.config import Backend, Config, Plan, Scheduler, Server, Storage, Workers
 from qdwell.config_sign_in import Oidc
 from tidy.reading import ROOT, sources
 
@@ -69,6 +69,22 @@ def test_every_setting_is_read_somewhere(table: type) -> None:
     # `lanes` of a backend is read through Config.lanes().
     ignored = {field.name for field in dataclasses.fields(table)} - read
     assert ignored == set(), "accepted and then ignored"
+
+
+def test_every_limit_is_in_the_table_of_limits() -> None:
+    """Each bound of a plan, the server, and the workers; every limit of the rules (L1-L25)."""
+    text = page("reference/limits.md")
+    bounds = [f"`{it.name}`" for it in dataclasses.fields(Plan)]
+    for table, group in ((Server, "server"), (Workers, "workers")):
+        names = [it.name for it in dataclasses.fields(table)]
+        bounds += [f"`{group}.{it}`" for it in names if it.endswith("_max")]
+    assert [it for it in bounds if it not in text] == []
+    rules = set(re.findall(r"\bL\d+\b", text))
+    # Not limits of a user: lanes, bounds of old clients, history, retention.
+    others = {"L1", "L3", "L4", "L5", "L10", "L19"}
+    assert {f"L{n}" for n in range(1, 26)} - rules <= others
+    rows = [it for it in text.splitlines() if it.startswith("| ") and "---" not in it]
+    assert all(row.count("|") == 6 for row in rows)
 
 
 def test_every_error_is_documented() -> None:

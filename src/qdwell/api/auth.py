@@ -27,6 +27,7 @@ from urllib.parse import parse_qs
 import jwt
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from qdwell.api.body import read_body
 from qdwell.api.edge import reply
@@ -182,6 +183,19 @@ class Auth:
     def forget(self) -> None:
         """Users, roles, or tokens have changed: believe nothing that was read before."""
         self._good.clear()
+
+    def who(self, scope: Scope) -> str:
+        """Whose turn a request takes: its user's, or as long as that is not known, its address's.
+
+        Only an access token that was found good before names a user: others cost nothing to make.
+        """
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                known = self._good.get(value.decode("latin-1").partition(" ")[2])
+                if known is not None:
+                    return known[0].user_id
+        client = scope.get("client")
+        return f"at {client[0]}" if client else "at nowhere"
 
     def _carried(self, request: Request) -> tuple[str, str]:
         """Scheme and token of a request."""

@@ -7,7 +7,6 @@ inside stay opaque text.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from qdwell.api.turns import blocking
 from qdwell.clock import parse_iso
 from qdwell.errors import BadInput, BodyTooLarge
 
@@ -61,7 +61,7 @@ async def in_proportion(size: int, work: Callable[..., T], *args: Any) -> T:
     """Do the work here if it is small, in a thread if it is so big that others would wait."""
     if size < BIG_BYTES:
         return work(*args)
-    return await asyncio.to_thread(work, *args)
+    return await blocking(work, *args)
 
 
 def parse_json(body: bytes, depth_max: int) -> Any:

@@ -27,6 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qdwell.api.turns import Measured, Turns
 from qdwell.clock import stopwatch_ns
 from qdwell.config import Server
 from qdwell.errors import (
@@ -35,6 +36,7 @@ from qdwell.errors import (
     QdwellError,
     RequestError,
     StoreUnavailable,
+    TooManyAtOnce,
     TooManyRequests,
     UnknownRoute,
 )
@@ -115,11 +117,14 @@ class Edge:
     def __init__(
         self,
         app: ASGIApp,
+        who: Callable[[Scope], str],
         hot: Sequence[Hot] = (),
         told: Told | None = None,
         guards: Headers = GUARDS,
     ) -> None:
         self.app = app
+        self._who = who
+        self._turns = Turns()
         self._guards = guards
         self._told = told
         self._hot = hot
@@ -146,9 +151,12 @@ class Edge:
             await send(message)
 
         try:
-            await self._answer(scope, receive, traced)
+            await self._in_turn(scope, receive, traced)
         except ClientDisconnect:
             log.info("client left", trace=trace)
+        except TooManyAtOnce as error:
+            scope[CODE] = error.code
+            await error_response(trace, error)(scope, receive, traced)
         except Exception as error:
             log.exception("request failed", trace=trace, path=scope["path"])
             if begun:
@@ -159,6 +167,16 @@ class Edge:
         finally:
             if self._told is not None:
                 self._told(status, scope.get(CODE), stopwatch_ns() - began)
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer when it is the user's turn, and count what it costs."""
+        user = self._who(scope)
+        expected = await self._turns.wait(user)
+        work = Measured(self._answer(scope, receive, send))
+        try:
+            await work
+        finally:
+            self._turns.charge(user, expected, work.cost.total)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         segments = scope["path"].split("/")
@@ -213,7 +231,7 @@ def error_response(trace: str, error: RequestError) -> Response:
         "error": {"message": shown, "code": error.code},
     }
     headers = {}
-    if isinstance(error, TooManyRequests):
+    if isinstance(error, TooManyRequests | TooManyAtOnce):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

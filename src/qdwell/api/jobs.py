@@ -6,7 +6,6 @@ instance, and the store answers nothing for others' rows.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import orjson
@@ -27,6 +26,7 @@ from qdwell.api.older import as_known
 from qdwell.api.outcomes import check_may_take
 from qdwell.api.parts import Parts
 from qdwell.api.submission import check_tags
+from qdwell.api.turns import in_thread
 from qdwell.core.job import SERVER_WORDS, JobState
 from qdwell.errors import BadInput, JobNotFinal, UnknownJob
 from qdwell.store import JobRow
@@ -97,7 +97,7 @@ class Jobs:
         if row.details.private or row.params_erased:
             return b"{}"
         crn = caller.instance.crn
-        return await asyncio.to_thread(self._parts.store.params, crn, row.job.id) or b"{}"
+        return await in_thread(self._parts.store.params, crn, row.job.id) or b"{}"
 
     async def delete(self, request: Request, job_id: str) -> Response:
         """Delete a job that has ended; its usage stays (J30)."""
@@ -105,7 +105,7 @@ class Jobs:
         row = self._row(caller, job_id)
         if not row.job.final:
             raise JobNotFinal(job_id, SERVER_WORDS[row.job.state])
-        await asyncio.to_thread(self._parts.store.delete_job, caller.instance.crn, job_id)
+        await in_thread(self._parts.store.delete_job, caller.instance.crn, job_id)
         return no_content()
 
     async def cancel(self, request: Request, job_id: str) -> Response:
@@ -120,7 +120,7 @@ class Jobs:
         self._row(caller, job_id)
         message = await read_message(request, TagsRequest, BODY_BYTES_MAX, 8)
         tags = check_tags(message.tags, self._parts.plan(caller))
-        await asyncio.to_thread(self._parts.store.set_tags, caller.instance.crn, job_id, tags)
+        await in_thread(self._parts.store.set_tags, caller.instance.crn, job_id, tags)
         return no_content()
 
     # ---- what it gave ---------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Jobs:
         store = self._parts.store
         if row.details.private:  # reading erases, which is a write
             check_may_take(caller, row)
-            result = await asyncio.to_thread(store.read_result, crn, job_id)
+            result = await in_thread(store.read_result, crn, job_id)
         else:
             result = store.read_result(crn, job_id)
         return no_content() if result is None else JsonBytes(self._known(request, result))
@@ -149,9 +149,7 @@ class Jobs:
         row = self._row(caller, job_id)
         if row.details.private:
             return JsonBytes(b"[]")
-        found = await asyncio.to_thread(
-            self._parts.store.interim_results, caller.instance.crn, job_id
-        )
+        found = await in_thread(self._parts.store.interim_results, caller.instance.crn, job_id)
         raw = b"[" + b",".join(content for _, content in found) + b"]"
         return JsonBytes(self._known(request, raw))
 
@@ -167,7 +165,7 @@ class Jobs:
         row = self._row(caller, job_id)
         text = None
         if row.job.final:
-            text = await asyncio.to_thread(self._parts.store.logs, caller.instance.crn, job_id)
+            text = await in_thread(self._parts.store.logs, caller.instance.crn, job_id)
         if not text:
             raise not_found(f"Job {job_id!r} has no logs.", "Logs are there once a job has ended.")
         return Response(text, media_type="text/plain; charset=utf-8")
@@ -194,7 +192,7 @@ class Jobs:
             raise BadInput("sort must be ASC or DESC.", field="sort")
         backend = query.text("backend")
         view = self._parts.engine.backend(backend) if backend else None
-        rows, count = await asyncio.to_thread(
+        rows, count = await in_thread(
             self._parts.store.jobs,
             caller.instance.crn,
             limit=limit,

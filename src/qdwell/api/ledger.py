@@ -5,7 +5,6 @@ It is read from the store in a thread, since it may be long.
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from qdwell.api.body import Query
 from qdwell.api.documents import mode_word
 from qdwell.api.edge import reply
 from qdwell.api.parts import Parts
+from qdwell.api.turns import in_thread
 from qdwell.clock import iso
 from qdwell.core.decisions import Held
 from qdwell.core.group import Mode
@@ -72,7 +72,7 @@ class LedgerRoute:
         wanted = query.choice("format", FORMATS)
         accepts_csv = "text/csv" in request.headers.get("accept", "")
         as_csv = wanted == "csv" or (wanted is None and accepts_csv)
-        return await asyncio.to_thread(self._answer, caller, start, end, by, as_csv)
+        return await in_thread(self._answer, caller, start, end, by, as_csv)
 
     def _period(self, query: Query) -> tuple[int, int]:
         """The period asked for; without one, the fair-share window up to now."""

@@ -25,6 +25,7 @@ from qdwell.api.body import read_message
 from qdwell.api.documents import client_version
 from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.parts import Parts
+from qdwell.api.turns import in_thread
 from qdwell.errors import BadInput, QdwellError, UnknownBackend
 from qdwell.store import JobRow
 from qdwell.wire.messages import LoginRequest
@@ -108,7 +109,7 @@ class Older:
         except QdwellError:
             await socket.close(REFUSED)
             return
-        row = await asyncio.to_thread(parts.store.job, crn, job_id)
+        row = await in_thread(parts.store.job, crn, job_id)
         if row is None:
             await socket.close(REFUSED)
             return
@@ -129,14 +130,14 @@ class Older:
         while row is not None and not gone.done() and not parts.closing.is_set():
             job_id, final = row.job.id, row.job.final
             if not row.details.private:
-                found = await asyncio.to_thread(parts.store.interim_results, crn, job_id)
+                found = await in_thread(parts.store.interim_results, crn, job_id)
                 for _, content in found[told:]:
                     await socket.send_text(as_known(content, socket.headers).decode())
                 told = len(found)
             if final:
                 return
             await parts.engine.wait_final(job_id, parts.clock.now() + LOOK_MS)
-            row = await asyncio.to_thread(parts.store.job, crn, job_id)
+            row = await in_thread(parts.store.job, crn, job_id)
 
 
 # ---- results ----------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ deleted, or its result is large or may be read only once. Whoever misses somethi
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from qdwell.api.auth import Caller
 from qdwell.api.documents import job_document
 from qdwell.api.feed import Feed
 from qdwell.api.parts import Parts
+from qdwell.api.turns import in_thread
 from qdwell.core.job import JobState
 from qdwell.errors import NotAllowed, QdwellError, StoreError, UnknownJob
 from qdwell.store import JobRow
@@ -90,7 +90,7 @@ class Outcomes:
     async def _result(self, crn: str, row: JobRow) -> bytes | None:
         store = self._parts.store
         if row.details.private:  # reading erases, which is a write
-            return await asyncio.to_thread(store.read_result, crn, row.job.id)
+            return await in_thread(store.read_result, crn, row.job.id)
         if row.result is None:
             return None
         try:

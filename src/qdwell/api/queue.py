@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +11,7 @@ from qdwell.api.body import Query
 from qdwell.api.documents import optional_iso
 from qdwell.api.edge import reply
 from qdwell.api.parts import Parts
+from qdwell.api.turns import in_thread
 from qdwell.clock import iso
 from qdwell.core.job import SERVER_WORDS, Job, JobState
 from qdwell.errors import UnknownBackend
@@ -35,7 +35,7 @@ class QueueRoutes:
         view = parts.engine.backend(name) if name else None
         if name and view is None:
             raise UnknownBackend(name, on_resource=True)
-        instances = await asyncio.to_thread(accounts.all_instances, parts.store)
+        instances = await in_thread(accounts.all_instances, parts.store)
         names = {it.crn: it.name for it in instances}
         found: list[dict[str, Any]] = []
         for each in parts.engine.backends():

@@ -14,6 +14,7 @@ from qdwell.api.edge import no_content, reply
 from qdwell.api.older import project
 from qdwell.api.parts import Parts
 from qdwell.api.repeats import job_id_of as id_of
+from qdwell.api.turns import in_thread
 from qdwell.config import Plan
 from qdwell.core.group import Group, GroupState, Mode
 from qdwell.engine.requests import BackendView, NewGroup
@@ -25,6 +26,7 @@ from qdwell.errors import (
     NotAllowed,
     SessionNotInPlan,
     SessionNotReopened,
+    TooManySessions,
     UnknownBackend,
     UnknownSession,
 )
@@ -41,6 +43,7 @@ class Sessions:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._opening = asyncio.Lock()  #: so that two at once cannot pass the limit together
 
     async def create(self, request: Request) -> Response:
         """Open a session or a batch (S1-S7)."""
@@ -61,19 +64,26 @@ class Sessions:
         ttl = max_ttl_seconds(asked, mode, plan)
         if backend.simulator:
             raise NoGroupOnSimulator(backend.name)
-        group = await parts.engine.create_group(
-            NewGroup(
-                instance=caller.instance.crn,
-                backend=backend.name,
-                mode=mode,
-                user_id=caller.user_id,
-                interactive_ttl_ms=interactive_ttl_seconds(mode, plan) * 1000,
-                max_ttl_ms=self._max_ttl_ms(ttl, mode, plan),
-                active_ttl_ms=active_ttl_ms(ttl, mode, plan),
-                group_id=group_id,
-            )
+        new = NewGroup(
+            instance=caller.instance.crn,
+            backend=backend.name,
+            mode=mode,
+            user_id=caller.user_id,
+            interactive_ttl_ms=interactive_ttl_seconds(mode, plan) * 1000,
+            max_ttl_ms=self._max_ttl_ms(ttl, mode, plan),
+            active_ttl_ms=active_ttl_ms(ttl, mode, plan),
+            group_id=group_id,
         )
-        return reply(await self._whole_document(group))
+        return reply(await self._whole_document(await self._opened(new, plan.sessions_max)))
+
+    async def _opened(self, new: NewGroup, most: int | None) -> Group:
+        """Open it, unless the instance has so many already (L25)."""
+        if most is None:
+            return await self._parts.engine.create_group(new)
+        async with self._opening:
+            if self._parts.engine.open_groups(new.instance) >= most:
+                raise TooManySessions(most)
+            return await self._parts.engine.create_group(new)
 
     async def list(self, request: Request) -> Response:
         """List sessions and batches, newest first; `count` is exact."""
@@ -86,7 +96,7 @@ class Sessions:
         wanted = query.flag("open")
         closed = GroupState.CLOSED
         states = {None: None, False: [closed], True: [it for it in GroupState if it is not closed]}
-        rows, count = await asyncio.to_thread(
+        rows, count = await in_thread(
             self._parts.store.groups,
             caller.instance.crn,
             limit=limit,
@@ -143,7 +153,7 @@ class Sessions:
 
     async def _made(self, caller: Caller, group_id: str) -> Group | None:
         """The group that an earlier sending of the same request has made."""
-        row = await asyncio.to_thread(self._parts.store.group, caller.instance.crn, group_id)
+        row = await in_thread(self._parts.store.group, caller.instance.crn, group_id)
         return None if row is None else row.group
 
     async def _group(self, caller: Caller, session_id: str) -> Group:
@@ -153,7 +163,7 @@ class Sessions:
         if group is not None and group.instance == crn:
             return group
         # Another instance's is looked for like an unknown one, so that it takes as long.
-        row = await asyncio.to_thread(self._parts.store.group, crn, session_id)
+        row = await in_thread(self._parts.store.group, crn, session_id)
         if row is None:
             raise UnknownSession(session_id, on_resource=True)
         return row.group
@@ -164,7 +174,7 @@ class Sessions:
 
     async def _whole_document(self, group: Group) -> dict[str, object]:
         """The document with what is summed over its jobs, which a list would take too long for."""
-        hits, misses = await asyncio.to_thread(self._parts.store.cache_counts, group.id)
+        hits, misses = await in_thread(self._parts.store.cache_counts, group.id)
         return self._document(group) | {"cache": {"hits": hits, "misses": misses}}  # S37
 
     def _backend(self, caller: Caller, asked: SessionRequest) -> BackendView:

@@ -9,7 +9,6 @@ durable. The only 404 is that of an unknown program: the stock client reads any 
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict, deque
 from functools import partial
 from typing import Any
@@ -25,6 +24,7 @@ from qdwell.api.circuits import Circuits
 from qdwell.api.outcomes import Outcomes, TwoLines, wanted_wait_ms
 from qdwell.api.parts import Parts
 from qdwell.api.repeats import KEYED_BY_US, Repeats, UnderWay, fresh_id, job_id_of, mark_of
+from qdwell.api.turns import in_thread, leads_to_more
 from qdwell.config import SECONDS_MAX, Plan
 from qdwell.core.group import Group
 from qdwell.engine.requests import BackendView, NewJob
@@ -49,6 +49,7 @@ CALLER_LENGTH_MAX = 500  # the application header is free text
 ESTIMATE_MS = 2_000  # J35: the part that does not depend on the work
 ESTIMATE_MS_PER_EXECUTION = 0.35
 SHOTS = 4_096  # L23
+ENGINE_FACTOR = 3.0  # with what the engine does for a job after it is accepted, about
 PUBS_LOOKED_AT = 10_000
 
 
@@ -111,6 +112,7 @@ class Submission:
             if done is None:
                 raise
             return done
+        leads_to_more(ENGINE_FACTOR)
         # The name that was asked for: for another one the stock client loads that backend first.
         answer: dict[str, Any] = {"id": job.id, "backend": asked.backend or backend.name}
         if begun is None:
@@ -210,7 +212,7 @@ class Submission:
             if not group.accepting:
                 raise SessionClosed(session_id)
             return group
-        row = await asyncio.to_thread(self._parts.store.group, crn, session_id)
+        row = await in_thread(self._parts.store.group, crn, session_id)
         if row is not None:
             raise SessionClosed(session_id)
         raise UnknownSession(session_id)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from typing import Any
@@ -19,6 +18,7 @@ from qdwell.api.documents import optional_iso, seconds
 from qdwell.api.edge import reply
 from qdwell.api.jobs import searched_tags
 from qdwell.api.parts import Parts
+from qdwell.api.turns import in_thread
 from qdwell.clock import iso
 from qdwell.errors import BadInput, NotAllowed
 from qdwell.store import WorkloadRow
@@ -106,7 +106,7 @@ class UsageRoutes:
             raise NotAllowed()  # an instance has one user, who sees only what is theirs
         backend = query.text("backend")
         view = self._parts.engine.backend(backend) if backend else None
-        rows, count = await asyncio.to_thread(
+        rows, count = await in_thread(
             self._parts.store.workloads,
             caller.instance.crn,
             limit=limit,

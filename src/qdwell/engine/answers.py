@@ -94,6 +94,11 @@ class Answers:
         """Queued and running jobs of an instance."""
         return self._memory.pending[instance]
 
+    def open_groups(self, instance: str) -> int:
+        """Sessions and batches of an instance that are not closed."""
+        known = self._loop.scheduler.state.instances.get(instance)
+        return 0 if known is None else len(known.groups)
+
     def live_job(self, job_id: str) -> Job | None:
         """The job as it is stored, None if it is final or unknown."""
         return self._memory.jobs.get(job_id)

@@ -29,6 +29,7 @@
         ├── NotAuthenticated      E1   401
         ├── NotAllowed            E2   403
         ├── TooManyRequests       E3   429
+        ├── TooManyAtOnce              429
         ├── BadInput              E4   400, also the parent of narrower 1208 answers
         │   ├── LimitAboveMaxTtl  E13
         │   ├── MaxTtlOutOfRange  E14
@@ -46,6 +47,7 @@
         ├── UnknownSession        E11  400, or 404 on the session itself
         ├── SessionNotActive           409
         ├── SessionNotInPlan      E12  400
+        ├── TooManySessions            400
         ├── PendingLimit          E16  400
         ├── SpendLimitReached     E17  409
         ├── UnknownJob            E19  404
@@ -73,6 +75,8 @@ from qdwell.errors.added import (
     RepeatedJob,
     SessionNotActive,
     SignInFailed,
+    TooManyAtOnce,
+    TooManySessions,
     UnknownCircuit,
 )
 from qdwell.errors.answers import (
@@ -178,7 +182,9 @@ __all__ = [
     "StoreTooNew",
     "StoreUnavailable",
     "TagTooLong",
+    "TooManyAtOnce",
     "TooManyRequests",
+    "TooManySessions",
     "TooManyTags",
     "TooManyTokens",
     "UnknownAccount",

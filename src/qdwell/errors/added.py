@@ -1,8 +1,35 @@
-"""Refusals of what qdwell adds to the dialect: circuits by hash, repeats, keep-alive."""
+"""Refusals of what qdwell adds to the dialect: turns, circuits by hash, repeats, keep-alive."""
 
 from __future__ import annotations
 
 from qdwell.errors.answers import RequestError
+
+
+class TooManyAtOnce(RequestError):
+    """A user has so many requests under way that the next would have to wait too long."""
+
+    status = 429
+    code = 1202
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(
+            "You have too many requests under way for your share of the server.",
+            solution=f"Send fewer at once; try again in {retry_after_seconds} s.",
+        )
+
+
+class TooManySessions(RequestError):
+    """The instance has as many open sessions and batches as its plan allows: names the number."""
+
+    status = 400
+    code = "session_limit"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The limit of {limit} open sessions and batches is reached.",
+            solution="Close one that is not needed any more.",
+        )
 
 
 class UnknownCircuit(RequestError):
