@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from api.conftest import Site, User, as_if
+from qdwell.api import turns
 from qdwell.api.turns import BURST_NS, MS, WAIT_MS_MAX, Cost, Measured, Turns, in_thread
+from qdwell.clock import settle
 from qdwell.errors import TooManyAtOnce
 
 SECOND = 1_000 * MS
@@ -23,11 +25,11 @@ class Watch:
         return self.at
 
 
-def ask(turns: Turns, watch: Watch, user: str, cost_ns: int) -> int:
+def ask(line: Turns, watch: Watch, user: str, cost_ns: int) -> int:
     """One request, begun as soon as it may and done at once; how long it had to wait, in ns."""
-    wait, expected = turns.enter(user)
+    wait, expected = line.enter(user)
     watch.at += max(0, wait)
-    turns.charge(user, expected, cost_ns)
+    line.charge(user, expected, cost_ns)
     watch.at += cost_ns
     return max(0, wait)
 
@@ -35,23 +37,23 @@ def ask(turns: Turns, watch: Watch, user: str, cost_ns: int) -> int:
 def test_alone_everybody_has_the_whole_loop() -> None:
     """Whoever asks without a pause, and is the only one, never waits."""
     watch = Watch()
-    turns = Turns(watch)
-    assert [ask(turns, watch, "a", 5 * MS) for _ in range(2_000)] == [0] * 2_000
+    line = Turns(watch)
+    assert [ask(line, watch, "a", 5 * MS) for _ in range(2_000)] == [0] * 2_000
 
 
 def test_the_busy_leave_half_to_a_second_one() -> None:
     """Beside a user who works all the time too, each has a half; beside a quiet one, more."""
     watch = Watch()
-    turns = Turns(watch)
+    line = Turns(watch)
     for _ in range(100):
-        ask(turns, watch, "steady", 5 * MS)
+        ask(line, watch, "steady", 5 * MS)
     began, spent = watch.at, 0
     while watch.at < began + 20 * SECOND:
-        turns.charge("steady", *[turns.enter("steady")[1], 0.0])  # it is here, and costs little
-        wait, expected = turns.enter("noisy")
+        line.charge("steady", *[line.enter("steady")[1], 0.0])  # it is here, and costs little
+        wait, expected = line.enter("noisy")
         watch.at += max(0, wait)
-        turns.charge("noisy", expected, 5 * MS)
-        turns.charge("steady", 0.0, 4 * MS)
+        line.charge("noisy", expected, 5 * MS)
+        line.charge("steady", 0.0, 4 * MS)
         spent += 5 * MS
         watch.at += 9 * MS
     share = spent / (watch.at - began)
@@ -61,18 +63,18 @@ def test_the_busy_leave_half_to_a_second_one() -> None:
 def test_what_many_connections_send_waits_in_line() -> None:
     """A hundred requests at once beside another user: each waits for those before it."""
     watch = Watch()
-    turns = Turns(watch)
+    line = Turns(watch)
     for _ in range(60):
-        ask(turns, watch, "victim", 5 * MS)
+        ask(line, watch, "victim", 5 * MS)
     for _ in range(60):
-        ask(turns, watch, "noisy", 10 * MS)
-    waits = [turns.enter("noisy")[0] for _ in range(100)]
+        ask(line, watch, "noisy", 10 * MS)
+    waits = [line.enter("noisy")[0] for _ in range(100)]
     assert waits == sorted(waits)
     assert waits[-1] - waits[0] >= 900 * MS
-    assert turns.enter("victim")[0] < BURST_NS
+    assert line.enter("victim")[0] < BURST_NS
     with pytest.raises(TooManyAtOnce, match="too many requests under way") as refused:
         for _ in range(100_000):
-            turns.enter("noisy")
+            line.enter("noisy")
     assert refused.value.status == 429
     assert refused.value.retry_after_seconds >= WAIT_MS_MAX // 1_000
 
@@ -85,30 +87,42 @@ def test_long_work_that_blocks_counts_for_more() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_piece_is_counted_and_a_wait_is_not() -> None:
+async def test_a_piece_is_counted_and_a_wait_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held requests cost nothing; threads are counted; a cancellation goes through."""
+    watch = Watch()
+
+    def reading() -> int:
+        watch.at += MS  # each piece has two, and so takes a millisecond
+        return watch.at
+
+    monkeypatch.setattr(turns, "stopwatch_ns", reading)
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def held() -> int:
-        await asyncio.sleep(0.05)
-        return await in_thread(sum, range(200_000))
+        await gate
+        return await in_thread(sum, range(100))
 
     work = Measured(held())
-    assert await work == sum(range(200_000))
-    assert 0 < work.cost.loop < 40 * MS
-    assert work.cost.threads > 0
+    running = asyncio.ensure_future(_awaited(work))
+    await settle()
+    watch.at += 3_600 * SECOND
+    gate.set_result(None)
+    await running
+    assert work.cost.loop <= 5 * MS
+    assert work.cost.threads >= MS
 
     async def endless() -> None:
         await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(_awaited(endless()))
-    await asyncio.sleep(0)
+    task = asyncio.ensure_future(_awaited(Measured(endless())))
+    await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
 async def _awaited(work: object) -> None:
-    await Measured(work)  # type: ignore[arg-type]
+    await work  # type: ignore[misc]
 
 
 @pytest.mark.asyncio(loop_scope="session")
