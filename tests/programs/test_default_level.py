@@ -225,3 +225,15 @@ class Counting:
         self.executions += len(batch.circuits) * batch.shots
         self._circuits.update(id(it) for it in batch.circuits)
         return self._device.run(batch)
+
+
+def test_the_readout_has_shots_of_its_own(executor: Devices, backend: Backends) -> None:
+    """O36: 3 randomizations of 100 shots; the library knows only the program's shots."""
+    learning = {"num_randomizations": 3, "shots_per_randomization": 100}
+    options = {"default_shots": SHOTS, "resilience": {"measure_noise_learning": learning}}
+    pub = problem(backend(MANILA))
+    counting = Counting(executor(MANILA))
+    result, facts = ours("estimator", [pub], counting, options)  # type: ignore[arg-type]
+    assert result.metadata["resilience"]["measure_noise_learning"] == learning
+    assert facts.executions == counting.executions == 2 * SHOTS + 3 * 100
+    assert result[0].data.evs == pytest.approx(1 + np.sin(0.7), abs=0.3)

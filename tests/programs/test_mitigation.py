@@ -238,7 +238,6 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"resilience": {"zne": {"extrapolator": "cubic"}}}, 2, "extrapolator"),
     ({"resilience": {"zne": {"amplifier": "wish"}}}, 2, "amplifier"),
     ({"resilience": {"measure_noise_learning": {"num_randomizations": 4}}}, 0, "no effect"),
-    ({"resilience": {"measure_noise_learning": {"shots_per_randomization": 4}}}, 1, "use auto"),
     ({"resilience": {"pec": {"max_overhead": 0}}}, 0, "max_overhead"),
     ({"resilience": {"pec": {"noise_gain": -1}}}, 0, "noise_gain"),
     ({"resilience": {"layer_noise_learning": {"num_randomizations": 0}}}, 0, "num_randomizations"),

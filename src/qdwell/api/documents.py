@@ -17,7 +17,9 @@ from qdwell.config import is_mock
 from qdwell.core.forecast import Forecast
 from qdwell.core.group import REPORTED, Group, Mode
 from qdwell.core.job import (
+    CODE_CANCELLED,
     CODE_RAN_TOO_LONG,
+    CODE_SESSION_CLOSED,
     SERVER_WORDS,
     Job,
     JobState,
@@ -25,6 +27,12 @@ from qdwell.core.job import (
 from qdwell.store import JobRow
 
 STATUS_RAN_TOO_LONG = "Cancelled - Ran too long"
+#: What to do about an end that the scheduler decided; a worker's failures bring their own.
+_SOLUTIONS: Mapping[int, str] = {
+    CODE_CANCELLED: "Submit the job again if its result is still wanted.",
+    CODE_RAN_TOO_LONG: "Give the job a larger max_execution_time, or split it into smaller jobs.",
+    CODE_SESSION_CLOSED: "Submit the job again, in a session with a larger max_time.",
+}
 _CLIENT = re.compile(r"qiskit_ibm_runtime-(\d+)\.(\d+)")
 CODE_FROM = (0, 26)  # clients before it want no `reason_code` beside "Ran too long" (J16)
 
@@ -83,8 +91,9 @@ def job_document(row: JobRow, *, with_codes: bool, params: bytes | None) -> dict
         state["reasonCode"] = job.code
         if with_codes:
             state["reason_code"] = job.code
-    if job.solution is not None:
-        state["reason_solution"] = job.solution
+    solution = job.solution or _SOLUTIONS.get(job.code or 0)
+    if solution is not None:
+        state["reason_solution"] = solution
     document: dict[str, Any] = {
         "id": job.id,
         "backend": job.backend,

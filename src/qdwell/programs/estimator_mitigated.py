@@ -68,6 +68,8 @@ class Plan:
     programs: tuple[Program, ...]
     layers: tuple[noise.Layer, ...]
     limits: Limits
+    #: Shots of each randomization of the readout's calibration; None: as many as the circuits'.
+    readout_shots: int | None
     #: What the programs are made for, if layers must be learned before they can be made.
     target: Target | None
 
@@ -95,7 +97,7 @@ def prepare(
     maker = library.Maker(reader, device, np.random.default_rng(chosen.seed))
     groups = _groups(params, chosen, reader, cache)
     plan = planned(groups, params, work.limits, reader, maker, device)
-    metadata = encoding.job_metadata(plan.options)
+    metadata = encoding.job_metadata(plan.options, plan.readout_shots)
     prepared = Prepared(ID, (plan,), chosen.seed, metadata, chosen.rep_delay_us)
     return prepared, maker.facts()
 
@@ -114,6 +116,7 @@ def planned(
         ProgramError: 1208, the library will not prepare it; 1517 or 6000.
     """
     wanted = mitigation_options.estimator_options(params)
+    readout = mitigation_options.readout_shots(params)
     layers: tuple[noise.Layer, ...] = ()
     programs: tuple[Program, ...] = ()
     given = ((params.get("options") or {}).get("resilience") or {}).get("layer_noise_model")
@@ -124,11 +127,11 @@ def planned(
     known = tuple(noise.expected(it, device.target) for it in layers)
     if learn:
         for program, _, where in _written(groups, wanted, known, device.target):
-            maker.expect(program, where)
+            maker.expect(program, where, readout)
     else:
-        programs = _programs(groups, wanted, known, device.target, maker)
+        programs = _programs(groups, wanted, known, device.target, maker, readout)
     target = device.target if learn else None
-    return Plan(tuple(groups), wanted, programs, layers, limits, target)
+    return Plan(tuple(groups), wanted, programs, layers, limits, readout, target)
 
 
 def _groups(
@@ -190,14 +193,22 @@ def _programs(
     known: tuple[noise.Known, ...],
     target: Target,
     maker: library.Maker,
+    readout: int | None,
 ) -> tuple[Program, ...]:
     """The library's programs, one for each group, ready for the device.
+
+    The library gives the readout's calibration, a program's last item, the program's shots;
+    `readout` are the job's own.
 
     Raises:
         ProgramError: 1208, the library will not prepare it; 1517 or 6000.
     """
     return tuple(
-        Program(maker.items(made, where, place), made.shots, made.passthrough_data)
+        Program(
+            maker.items(made, where, place, readout),
+            made.shots,
+            made.passthrough_data,
+        )
         for made, place, where in _written(groups, wanted, known, target)
     )
 
@@ -247,7 +258,7 @@ def _after_learning(
         if layer.experiment:
             for item in layer.experiment.items:
                 maker.count(item.fitted, len(item.rows), layer.experiment.shots, "layers")
-    programs = _programs(plan.groups, plan.options, learned, plan.target, maker)
+    programs = _programs(plan.groups, plan.options, learned, plan.target, maker, plan.readout_shots)
     return programs, maker.facts()
 
 

@@ -72,11 +72,18 @@ def _zne(wanted: Any) -> dict[str, Any]:
     }
 
 
-def job_metadata(wanted: Any) -> dict[str, Any]:
-    """The options that held for the whole job."""
+def circuit_options(wanted: Any) -> dict[str, Any]:
+    """What was done to the circuits."""
     twirling = wanted.twirling.model_dump()
     twirling.pop("group", None)
-    decoupling = wanted.dynamical_decoupling.model_dump()
+    return {
+        "dynamical_decoupling": wanted.dynamical_decoupling.model_dump(),
+        "twirling": twirling,
+    }
+
+
+def job_metadata(wanted: Any, readout_shots: int | None) -> dict[str, Any]:
+    """The options that held for the whole job."""
     on = wanted.resilience
     resilience: dict[str, Any] = {
         name: getattr(on, name) for name in ("measure_mitigation", "zne_mitigation")
@@ -88,9 +95,12 @@ def job_metadata(wanted: Any) -> dict[str, Any]:
         resilience["zne"] = {**told, "amplifier": on.zne.amplifier}
     if on.pec_mitigation:
         resilience["pec"] = on.pec.model_dump()
+    if on.measure_mitigation:
+        learning = on.measure_noise_learning.model_dump()
+        learning["shots_per_randomization"] = readout_shots or "auto"
+        resilience["measure_noise_learning"] = learning
     return {
-        "dynamical_decoupling": decoupling,
-        "twirling": twirling,
+        **circuit_options(wanted),
         "resilience_level": wanted.resilience_level,
         "resilience": resilience,
         "version": 2,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -75,7 +76,11 @@ class Maker:
         self.loaded: list[pubs.Loaded] = []
 
     def items(
-        self, program: Any, where: str, qubits: Qubits | None = None
+        self,
+        program: Any,
+        where: str,
+        qubits: Qubits | None = None,
+        last_shots: int | None = None,
     ) -> tuple[quantum.Item, ...]:
         """The items of a library's program: fitted, drawn, and counted.
 
@@ -83,6 +88,7 @@ class Maker:
             program: the library's, of items with a circuit each.
             where: what it belongs to, for errors.
             qubits: where the circuits' qubits are on the device; None: where they are.
+            last_shots: shots of the last item, if they are not the program's.
 
         Raises:
             ProgramError: 1517, 1208, or 6000.
@@ -91,11 +97,11 @@ class Maker:
         for place, item in enumerate(program.items):
             field = f"{where}, item {place}"
             # What a draw would take is counted before it is drawn.
-            self._reader.check_executions(
-                self.executions + math.prod(item.shape) * program.shots, where
-            )
-            made.append(self._item(item, field, qubits))
-            self.count(made[-1].fitted, len(made[-1].rows), program.shots, where)
+            own = last_shots if place == len(program.items) - 1 else None
+            shots = own or program.shots
+            self._reader.check_executions(self.executions + math.prod(item.shape) * shots, where)
+            made.append(replace(self._item(item, field, qubits), shots=own))
+            self.count(made[-1].fitted, len(made[-1].rows), shots, where)
         return tuple(made)
 
     def count(self, fitted: Fitted, runs: int, shots: int, where: str) -> None:
@@ -109,7 +115,7 @@ class Maker:
         self._reader.held(fitted, runs, shots)
         self.loaded.append(pubs.Loaded(b"", fitted.circuit, fitted, fitted.circuit.depth()))
 
-    def expect(self, program: Any, where: str) -> None:
+    def expect(self, program: Any, where: str, last_shots: int | None = None) -> None:
         """Check and count a library's program as if it ran; nothing is drawn.
 
         Raises:
@@ -117,7 +123,8 @@ class Maker:
         """
         for place, item in enumerate(program.items):
             fitted = self._fitted(item.circuit, f"{where}, item {place}")
-            self.count(fitted, math.prod(item.shape), program.shots, where)
+            own = last_shots if place == len(program.items) - 1 else None
+            self.count(fitted, math.prod(item.shape), own or program.shots, where)
 
     def facts(self) -> Facts:
         """The facts of all that was counted."""

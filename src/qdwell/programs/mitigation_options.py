@@ -65,13 +65,6 @@ def _gain(value: Any, field: str) -> None:
         raise rules.bad(field, f"must be auto or a number from 0 on, not {value!r}")
 
 
-def _readout_shots(value: Any, field: str) -> None:
-    rules.auto_or_whole(value, field)
-    if value != "auto":
-        why = "readout is learned with as many shots as the twirled circuits have; use auto"
-        raise rules.refused(field, value, why)
-
-
 def _layer_noise_model(value: Any, field: str) -> None:
     tag = value.get("__type__") if isinstance(value, Mapping) else None
     if not isinstance(value, list) and tag != "NoiseLearnerResult":
@@ -96,7 +89,7 @@ RESILIENCE: Rules = {
     "measure_mitigation": rules.flag,
     "measure_noise_learning": {
         "num_randomizations": rules.whole(1),
-        "shots_per_randomization": _readout_shots,
+        "shots_per_randomization": rules.auto_or_whole,
     },
     "zne_mitigation": rules.flag,
     "zne": {
@@ -231,6 +224,15 @@ def estimator_options(params: Mapping[str, Any]) -> Any:
         },
         dynamical_decoupling=_set(options.get("dynamical_decoupling")),
     )
+
+
+def readout_shots(params: Mapping[str, Any]) -> int | None:
+    """Shots of each randomization of the readout's calibration, if the job measures it and says."""
+    if not switches(params)["measure_mitigation"]:
+        return None
+    given = _set((params.get("options") or {}).get("resilience")).get("measure_noise_learning")
+    shots = _set(given).get("shots_per_randomization", "auto")
+    return None if shots == "auto" else int(shots)
 
 
 def sampler_options(params: Mapping[str, Any]) -> Any:

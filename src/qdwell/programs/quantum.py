@@ -51,6 +51,8 @@ class Item:
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     #: Elements in one chunk; None leaves it to us.
     chunk: int | None = None
+    #: Shots of each element; None: the program's.
+    shots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,9 @@ def run(
         ProgramError: a run failed.
     """
     bits = [
-        np.zeros((len(it.rows), shots, (it.fitted.circuit.num_clbits + 7) // 8), np.uint8)
+        np.zeros(
+            (len(it.rows), it.shots or shots, (it.fitted.circuit.num_clbits + 7) // 8), np.uint8
+        )
         for it in items
     ]
     chunks = []
@@ -149,7 +153,8 @@ def run(
             rows = items[part.item].rows[part.start : part.stop]
             circuits += [items[part.item].fitted] * len(rows)
             values += list(rows)
-        batch = Batch(tuple(circuits), tuple(values), shots, seed, first, rep_delay_us=rep_delay_us)
+        each = items[parts[0].item].shots or shots
+        batch = Batch(tuple(circuits), tuple(values), each, seed, first, rep_delay_us=rep_delay_us)
         outcome = device.run(batch)
         mock = mock or bool(outcome.metadata.get("mock"))
         first += len(circuits)
@@ -167,9 +172,10 @@ def _chunks(items: Sequence[Item], shots: int) -> Iterable[list[Part]]:
     room = most = max(1, CHUNK_EXECUTIONS // max(1, shots))
     for place, item in enumerate(items):
         count = len(item.rows)
-        if item.chunk is not None:
-            for start in range(0, count, item.chunk):
-                yield [Part(place, start, min(count, start + item.chunk))]
+        alone = item.chunk or (item.shots and max(1, CHUNK_EXECUTIONS // item.shots))
+        if alone:
+            for start in range(0, count, alone):
+                yield [Part(place, start, min(count, start + alone))]
             continue
         start = 0
         while start < count:
@@ -186,6 +192,7 @@ def _chunks(items: Sequence[Item], shots: int) -> Iterable[list[Part]]:
 
 def arrays(item: Item, packed: NDArray[np.uint8], shots: int) -> dict[str, NDArray[Any]]:
     """The item's results by name. Registers are booleans of shape `shape + (shots, bits)`."""
+    shots = item.shots or shots
     flat = np.unpackbits(packed, axis=-1, bitorder="little")
     width = packed.shape[-1]
     results: dict[str, NDArray[Any]] = dict(item.outputs)

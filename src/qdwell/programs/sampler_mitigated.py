@@ -18,6 +18,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qdwell.programs import library, mitigation_options, options, pubs, quantum
 from qdwell.programs.cache import Cache
+from qdwell.programs.estimator_results import circuit_options
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
 from qdwell.wire import results
 from qdwell.wire.device import Device
@@ -93,7 +94,8 @@ def prepare(
                 twirled=bool(program.passthrough_data["post_processor"]["twirling"]),
             )
         )
-    prepared_all = Prepared(ID, tuple(plans), chosen.seed, {"version": 2}, chosen.rep_delay_us)
+    told = {**circuit_options(wanted), "version": 2}
+    prepared_all = Prepared(ID, tuple(plans), chosen.seed, told, chosen.rep_delay_us)
     return prepared_all, maker.facts()
 
 

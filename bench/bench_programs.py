@@ -1,0 +1,141 @@
+"""The other programs, as the stock client's users feel them, and work of a second or more.
+
+B4 for every program: through the server with the stock client against the client's own local
+testing mode, on the same model of a 127-qubit device. Local mode has the sampler and the estimator
+at level 0, and the executor; a program that it lacks (mitigation on the server, the noise learner)
+is not measured here.
+
+Ideal work: a job of a second or more on the ideal simulator takes at most 1.1 times what Qiskit's
+backend primitive takes in process. A VQE iteration that repeats a circuit is quicker than in
+process, since its measurement circuits are prepared.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from bench._lib import interleaved, print_ratio
+from bench._server import server, stock_service
+from bench._work import bell, seeded, vqe
+
+MODEL = "fake_sherbrooke"
+IDEAL = "aer_simulator"
+_CONFIG = f"""
+[[backends]]
+name = "{MODEL}"
+kind = "fake"
+
+[[backends]]
+name = "{IDEAL}"
+kind = "aer"
+"""
+#: Enough for a second of simulation and more.
+LONG_QUBITS, LONG_SHOTS = 18, 100_000
+
+Way = Callable[[], Any]
+
+
+def run() -> bool:
+    """Print the ratios; return if their targets are met."""
+    warnings.filterwarnings("ignore")
+    with server(_CONFIG) as settings:
+        service = stock_service(settings)
+        return all([*_programs(service), *_long_work(service), *_iteration(service)])
+
+
+def _programs(service: Any) -> list[bool]:
+    from qiskit_ibm_runtime.fake_provider import FakeSherbrooke
+
+    backend, local, met = service.backend(MODEL), FakeSherbrooke(), []
+    for what, way, limit in (
+        ("sampler, twirled", _twirled_sampler, 0.015),
+        ("client-side estimator, level 0", lambda mode: _client_side(mode, 0), 0.035),
+        ("client-side estimator, level 1", lambda mode: _client_side(mode, 1), 0.035),
+        ("client-side sampler", _client_side_sampler, 0.015),
+        ("executor", _executor, 0.015),
+    ):
+        ways: dict[str, Way] = {"server": way(backend), "local mode": way(local)}
+        times = interleaved(ways, samples=10, warm=1, block=2)
+        title = f"B4 {what} on a 127-qubit model: server / local testing mode"
+        met.append(print_ratio(title, times["server"], times["local mode"], limit))
+    return met
+
+
+def _twirled_sampler(mode: Any) -> Way:
+    from qiskit_ibm_runtime import SamplerV2
+
+    sampler = seeded(SamplerV2(mode=mode))
+    sampler.options.twirling.enable_measure = True  # local mode leaves it out, and says so
+    pub = bell(mode)
+    return lambda: sampler.run([pub], shots=1024).result()
+
+
+def _client_side(mode: Any, level: int) -> Way:
+    from qiskit_ibm_runtime.executor_estimator import Estimator
+
+    estimator = Estimator(mode=mode)
+    estimator.options.resilience_level = level
+    estimator.options.default_shots = 1024
+    pub = vqe(4, mode)
+    return lambda: estimator.run([pub]).result()
+
+
+def _client_side_sampler(mode: Any) -> Way:
+    from qiskit_ibm_runtime.executor_sampler import Sampler
+
+    sampler, pub = Sampler(mode=mode), bell(mode)
+    return lambda: sampler.run([pub], shots=1024).result()
+
+
+def _executor(mode: Any) -> Way:
+    from qiskit_ibm_runtime import Executor, QuantumProgram
+
+    (circuit,) = bell(mode)
+    program = QuantumProgram(shots=1024)
+    program.append_circuit_item(circuit)
+    executor = Executor(mode)
+    return lambda: executor.run(program).result()
+
+
+def _long_work(service: Any) -> list[bool]:
+    """A second and more on the ideal simulator: never slower than 1.1 times in process."""
+    from qiskit.primitives import BackendSamplerV2
+    from qiskit_aer import AerSimulator
+    from qiskit_ibm_runtime import SamplerV2
+
+    near = AerSimulator()
+    circuit = vqe(LONG_QUBITS, near)[0]
+    measured = circuit.assign_parameters(np.linspace(0.1, 1, circuit.num_parameters))
+    measured.measure_all()
+    far = SamplerV2(mode=service.backend(IDEAL))
+    in_process = BackendSamplerV2(backend=near)
+    ways: dict[str, Way] = {
+        "server": lambda: far.run([(measured,)], shots=LONG_SHOTS).result(),
+        "in process": lambda: in_process.run([(measured,)], shots=LONG_SHOTS).result(),
+    }
+    times = interleaved(ways, samples=6, warm=1, block=2)
+    title = f"{LONG_QUBITS} qubits, {LONG_SHOTS} shots, ideal: server / BackendSamplerV2"
+    return [print_ratio(title, times["server"], times["in process"], 1.1)]
+
+
+def _iteration(service: Any) -> list[bool]:
+    """Iterations of one circuit with new parameters, eight points in each."""
+    from qiskit.primitives import BackendEstimatorV2
+    from qiskit_aer import AerSimulator
+    from qiskit_ibm_runtime import EstimatorV2
+
+    near = AerSimulator()
+    circuit, observable, values = vqe(12, near)
+    rows = np.stack([values + place / 10 for place in range(8)])
+    far = EstimatorV2(mode=service.backend(IDEAL))
+    in_process = BackendEstimatorV2(backend=near)
+    ways: dict[str, Way] = {
+        "server": lambda: far.run([(circuit, observable, rows)]).result(),
+        "in process": lambda: in_process.run([(circuit, observable, rows)]).result(),
+    }
+    times = interleaved(ways, samples=10, warm=2, block=5)
+    title = "A repeated VQE-12 iteration of 8 points, ideal: server / BackendEstimatorV2"
+    return [print_ratio(title, times["server"], times["in process"], 1.0)]
