@@ -16,6 +16,7 @@ PAGES = (
     "/jobs", "/sessions", "/machines", "/machines/manila", "/timeline?machine=lab", "/instances",
     "/admin", "/start",
 )  # fmt: skip
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]}
 
 
@@ -23,6 +24,8 @@ def bell() -> QuantumCircuit:
     circuit = QuantumCircuit(2, name="bell")
     circuit.x(0)
     circuit.cx(0, 1)
+    for _ in range(12):  # wider than a phone; together they do nothing
+        circuit.x(1)
     circuit.measure_all()
     return circuit
 
@@ -75,6 +78,9 @@ def test_a_submitted_job_appears_by_itself_and_shows_its_circuit_and_counts(
     expect(tab.locator("svg.plot")).to_be_visible()
     expect(tab.locator(".story")).to_contain_text("QPU granted")
     check_axe(tab)
+    tab.set_viewport_size({"width": 390, "height": 800})  # wide pictures scroll in their boxes
+    assert tab.evaluate(WIDER) <= 0
+    tab.set_viewport_size({"width": 1280, "height": 850})
     tab.goto("/jobs?tag=browser&state=completed")
     expect(tab.locator("tbody tr")).to_have_count(1)
     tab.goto("/jobs?tag=browser&state=failed")
@@ -125,6 +131,21 @@ def test_the_timeline_shows_sessions_batches_and_moves(tab: Any, lab: Any) -> No
     expect(tab.locator(f"a[href='/sessions/{session.session_id}'] rect").first).to_be_attached()
     expect(tab.locator(f"a[href='/jobs/{jobs[0].job_id()}'] rect").first).to_be_attached()
     before = tab.locator("#timeline").get_attribute("data-start")
+    picture = tab.get_by_role("region", name=re.compile("Timeline")).bounding_box()
+    assert picture
+    middle, across = picture["y"] + picture["height"] / 2, picture["x"] + picture["width"] / 2
+    tab.mouse.move(across, middle)
+    held = int(tab.locator("#timeline").get_attribute("data-start") or 0)
+    tab.mouse.down()
+    tab.mouse.move(across + 200, middle, steps=4)  # pulled to the right: earlier times come
+    tab.mouse.up()
+    expect(tab).to_have_url(re.compile(r"from=\d+"))
+    found = re.search(r"from=(\d+)", tab.url)
+    assert found
+    pulled = int(found[1])
+    expect(tab.locator("#timeline")).to_have_attribute("data-start", str(pulled))
+    assert 2_000 < held - pulled < 30_000
+    before = str(pulled)
     tab.get_by_role("region", name=re.compile("Timeline")).focus()
     tab.keyboard.press("-")
     expect(tab.locator("#timeline")).not_to_have_attribute("data-start", str(before))
@@ -161,8 +182,7 @@ def test_every_page_is_accessible_and_fits_a_phone(tab: Any, scheme: str) -> Non
         tab.goto(path)
         check_axe(tab)
         tab.set_viewport_size({"width": 390, "height": 800})
-        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert tab.evaluate(wide) <= 0, path
+        assert tab.evaluate(WIDER) <= 0, path
     tab.locator("summary", has_text="Menu").click()
     check_axe(tab)
 

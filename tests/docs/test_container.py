@@ -41,14 +41,19 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_its_steps_make_a_server_that_runs_a_bell(tmp_path: Path) -> None:
     """COPY, RUN, USER, ENTRYPOINT, CMD, HEALTHCHECK, STOPSIGNAL, in a throwaway root.
 
     Its network is its own, as a container's, so port 8000 is free there.
     """
     throwaway.available()
-    _, wheel = built(tmp_path)
+    uv, wheel = built(tmp_path)
+    # The versions that the tests run with: pip would try many where there is no such list.
+    export = ["export", "--frozen", "--no-hashes", "--no-emit-project", "--no-dev"]
+    export += ["--extra", "server", "--extra", "traces", "--project", str(throwaway.REPO)]
+    done = subprocess.run([uv, *export], capture_output=True, text=True, check=True, timeout=100)
+    (tmp_path / "versions").write_text(done.stdout)
     told = steps()
     assert told["COPY"] == "qdwell-*.whl /tmp/"
     start = [*json.loads(told["ENTRYPOINT"]), *json.loads(told["CMD"])]
@@ -58,7 +63,8 @@ def test_its_steps_make_a_server_that_runs_a_bell(tmp_path: Path) -> None:
     script = f"""
 {throwaway.kept()}
 cp {wheel} tmp/
-cp {tmp_path}/run {tmp_path}/bell.py usr/local/
+cp {tmp_path}/run {tmp_path}/bell.py {tmp_path}/versions usr/local/
+export PIP_CONSTRAINT=/usr/local/versions
 chroot . {Path(sys.base_prefix) / "bin/python3"} -m venv /usr/local/image
 export PATH=/usr/local/image/bin:/usr/sbin:/usr/bin:/sbin:/bin
 chroot . sh /usr/local/run

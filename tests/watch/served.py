@@ -11,20 +11,18 @@ from pathlib import Path
 
 from qdwell import QiskitRuntimeService
 
-CONFIG = """
-[server]
-{more}
+LAB = """
 [[backends]]
 name = "lab"
 kind = "scripted"
-options = {{ run_ms = 30 }}
+options = { run_ms = 30 }
 """
 
 
 @contextmanager
-def serving(folder: Path, more: str = "") -> Iterator[QiskitRuntimeService]:
+def serving(folder: Path, more: str = "", backends: str = LAB) -> Iterator[QiskitRuntimeService]:
     """A server with `more` settings of `[server]`; it must end by itself, with status 0."""
-    (folder / "qdwell.toml").write_text(CONFIG.format(more=more))
+    (folder / "qdwell.toml").write_text(f"[server]\n{more}\n{backends}")
     command = [sys.executable, "-m", "qdwell", "serve", "--port", "0", "--data-dir", "data"]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
