@@ -41,7 +41,10 @@ def kept() -> str:
     """Lines that put what is kept back to where it was."""
     lines = []
     for path in KEPT:
-        lines.append(f"mkdir -p .{path} && mount --bind {path} .{path}")
+        lines.append(f"mkdir -p .{path}")
+        # Users of the service and of the container reach it, also below root's own home.
+        lines += [f"chmod a+rx .{it}" for it in path.parents[:-1]]
+        lines.append(f"mount --bind {path} .{path}")
         lines.append(f"mount -o remount,bind,ro .{path}")
     return "\n".join(lines)
 
