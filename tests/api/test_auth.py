@@ -102,7 +102,7 @@ def small_app(auth: Auth) -> Starlette:
         routes=[Route("/who", who), Route("/identity/token", auth.exchange, methods=["POST"])],
         exception_handlers=HANDLERS,
     )
-    app.add_middleware(Edge, started_at=0)
+    app.add_middleware(Edge, who=auth.who)
     return app
 
 

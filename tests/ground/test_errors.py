@@ -38,6 +38,11 @@ ANSWERS = [
     (errors.SessionNotActive("s"), 409, "session_not_active"),
     (errors.RepeatedJob("j"), 409, "repeated_job"),
     (errors.UnknownCircuit("0" * 64), 409, "unknown_circuit"),
+    (errors.TooManyAtOnce(12), 429, 1202),
+    (errors.TooManySessions(5), 400, "session_limit"),
+    (errors.SignInFailed("The nonce is another one."), 403, "sign_in_failed"),
+    (errors.IdentityUnknown("ada@example.org", "ada"), 403, "identity_unknown"),
+    (errors.ProviderUnavailable("It does not answer."), 424, "provider_unavailable"),
     (errors.UnknownRoute("/x"), 404, "not_found"),
     (errors.MethodNotAllowed("PUT", "/x"), 405, "method_not_allowed"),
 ]

@@ -98,7 +98,8 @@ def expected_infidelity(device: Any) -> float:
 def test_v3_learns_gates_and_readout(version: str, executor: Devices) -> None:
     """Mean log-fidelity within a third of the model's; readout errors within 0.015."""
     device = executor(MANILA)
-    result, facts = run(v3([gates((0, 1)), readings(0, 3)], version, **SMALL), device)
+    many = {**SMALL, "num_randomizations": 64}  # its chance flips make readout's error then 0.007
+    result, facts = run(v3([gates((0, 1)), readings(0, 3)], version, **many), device)
     assert len(result.data) == 2
     lindblad, trex = result.to_pauli_lindblad_maps()
     assert lindblad.num_qubits == 2

@@ -94,7 +94,7 @@ async def main():
     sent = []
     async def send(message): sent.append(message)
     async def receive(): return {"type": "http.request"}
-    await Edge(broken)(scope, receive, send)
+    await Edge(broken, lambda scope: "somebody")(scope, receive, send)
     sys.stdout.write(repr(sent))
 
 asyncio.run(main())

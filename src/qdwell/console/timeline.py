@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import cached_property
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,7 +38,10 @@ class TimelinePages:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._sums = Sums(site.parts.store)
+
+    @cached_property
+    def _sums(self) -> Sums:
+        return Sums(self._site.parts.store)
 
     async def show(self, request: Request, visitor: Visitor) -> Response:
         """The page around the picture."""

@@ -139,12 +139,15 @@ class SqliteDatabase:
 
     def ailments(self) -> Iterator[Finding]:
         """What SQLite itself finds wrong: damaged pages, rows that refer to nothing."""
-        with self.reading() as connection:
-            for (said,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-                if said != "ok":
-                    yield Finding(self.name, str(said))
-            for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-                yield Finding(f"table {table}", f"row {row} refers to no row of {parent}")
+        try:
+            with self.reading() as connection:
+                for (said,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+                    if said != "ok":
+                        yield Finding(self.name, str(said))
+                for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+                    yield Finding(f"table {table}", f"row {row} refers to no row of {parent}")
+        except StoreUnavailable as error:  # so damaged that the examination itself cannot go on
+            yield Finding(self.name, str(error))
 
     def warm_up(self) -> None:
         """Give the log the length at which it is folded back, so that it never grows again.
