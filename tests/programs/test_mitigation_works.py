@@ -133,7 +133,7 @@ def test_ghz_in_short() -> None:
     """Two seeds, no confidence: the error of the mean falls with each level."""
     case = ghz()
     means = [
-        np.mean([measured(case, level, 0.05, seed) for seed in (100, 101)]) for level in range(3)
+        np.mean([measured(case, level, 0.02, seed) for seed in (100, 101)]) for level in range(3)
     ]
     errors = [abs(it - case.exact) for it in means]
     assert errors[0] > 2 * errors[1] > 2 * errors[2], errors
