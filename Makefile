@@ -10,7 +10,7 @@ DATA ?= var/qdwell
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-clients test-long serve bench lint format docs audit release clean
+.PHONY: help setup browser prometheus demo test test-clients test-long serve bench lint format docs audit release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -28,7 +28,14 @@ browser: ## install Chromium for the tests of the console, if it is missing and 
 	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1; } \
 	|| echo "No Chromium here, and none could be installed: the console's browser tests will be SKIPPED."
 
-test: $(READY) browser ## run the tests, on both cores
+prometheus: ## fetch Prometheus for the tests of the metrics, if it is missing; no service is installed
+	@command -v promtool >/dev/null || [ -x .tools/usr/bin/promtool ] \
+	|| { command -v apt-get >/dev/null && echo "Fetching Prometheus ..." && mkdir -p .tools && cd .tools \
+	  && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } \
+	  && dpkg -x prometheus_*.deb .; } >/dev/null 2>&1 \
+	|| echo "No Prometheus here, and none could be fetched: tests of the metrics will be SKIPPED."
+
+test: $(READY) browser prometheus ## run the tests, on both cores
 	@.venv/bin/python tests/clients/environments.py frameworks stock-0.23.0 || true
 	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
 
@@ -36,7 +43,7 @@ test-clients: $(READY) ## install old stock clients and other libraries, each by
 	@.venv/bin/python tests/clients/environments.py || true
 	@.venv/bin/pytest -q -m "long or not long" --timeout 3600 tests/clients
 
-test-long: $(READY) browser ## run the tests with their long campaigns, and the mutation check of the core
+test-long: $(READY) browser prometheus ## run the tests with their long campaigns, and the mutation check of the core
 	@.venv/bin/python tests/clients/environments.py || true
 	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --inexact --quiet --extra server --group fuzz || true
 	@.venv/bin/pytest -q -n 2 --dist loadfile -m "long or not long" --timeout 3600 $(TESTS)
@@ -74,7 +81,7 @@ release: $(READY) ## make the wheel, the source, and the list of what is in it (
 	@echo "In dist/:" && ls dist
 
 clean: ## remove what setup made
-	rm -rf .venv .uv .clients
+	rm -rf .venv .uv .clients .tools
 
 # ---- how the environment is made -----------------------------------------------------------------
 
