@@ -24,6 +24,10 @@ def http(status: int, body: Any = None, **headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + text
 
 
+class Cut(bytes):
+    """The beginning of an answer; then the server hangs up."""
+
+
 TOKEN = http(200, {"access_token": "a", "expires_in": 3600})
 
 
@@ -65,7 +69,7 @@ class Scripted:
             if answer is None:
                 return
             link.sendall(answer)
-            if b"Connection: close" in answer:
+            if isinstance(answer, Cut) or b"Connection: close" in answer:
                 return
 
     def close(self) -> None:
@@ -114,6 +118,19 @@ def test_what_only_reads_is_repeated(server: Scripted, transport: Transport, bad
     server.answers += [bad, bad, http(200, {})]
     assert transport.send(Request("GET", "/x")).status == 200
     assert len(server.asked) == 4
+
+
+def test_an_answer_that_was_cut_anywhere_is_none(
+    server: Scripted, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its head too, where the end of the stream could be taken for the end of the head."""
+    monkeypatch.setattr("qdwell.client.transport.PAUSES_S", (0.0,))
+    whole = http(200, {"a": 1}, Content_Type="application/json")
+    server.answers = [TOKEN]
+    for length in range(len(whole)):
+        server.answers += [Cut(whole[:length]), whole]
+        assert transport.send(Request("GET", "/jobs")).json() == {"a": 1}
+    assert server.connections == len(whole) + 1
 
 
 def test_what_changes_something_is_not_repeated_unless_it_may_be(

@@ -26,6 +26,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
+from qdwell.client.connection import Connection, TlsConnection
 from qdwell.client.errors import (
     IBMNotAuthorizedError,
     InvalidAccountError,
@@ -281,8 +282,8 @@ class Transport:
                 return connection
             connection.close()  # something to read before we asked: the server has hung up
         if self._tls is not None:
-            return _WholeTls(self._host, self._port, timeout=CONNECT_S, context=self._tls)
-        return _Whole(self._host, self._port, timeout=CONNECT_S)
+            return TlsConnection(self._host, self._port, timeout=CONNECT_S, context=self._tls)
+        return Connection(self._host, self._port, timeout=CONNECT_S)
 
     # ---- the token ------------------------------------------------------------------------------
 
@@ -304,35 +305,6 @@ class Transport:
                 str(given["access_token"]), stopwatch_ns() + int(life_ns * TOKEN_SHARE)
             )
             return self._token.text
-
-
-class _Whole(http.client.HTTPConnection):
-    """Sends head and body of a request at once; the library sends each as a packet of its own, and
-    the server would wake for both.
-    """
-
-    _held: list[Any] | None = None
-
-    def request(self, method: str, url: str, body: Any = None, *args: Any, **more: Any) -> None:
-        """Send a request."""
-        self._held = []
-        try:
-            super().request(method, url, body, *args, **more)
-            held, self._held = self._held, None
-            super().send(b"".join(held))
-        finally:
-            self._held = None
-
-    def send(self, data: Any) -> None:
-        """Send, or hold what is not yet a whole request."""
-        if self._held is not None and isinstance(data, bytes):
-            self._held.append(data)
-        else:
-            super().send(data)
-
-
-class _WholeTls(_Whole, http.client.HTTPSConnection):
-    """The same with encryption."""
 
 
 class _NotSent(Exception):
