@@ -17,7 +17,7 @@ from qdwell.clock import ManualClock
 from qdwell.config import Retention
 from qdwell.core.events import JobExecuted, JobPostprocessed
 from qdwell.core.job import TRIES_MAX
-from qdwell.engine import actions
+from qdwell.engine import actions, dispatch
 from qdwell.engine.inbox import Item
 from qdwell.engine.pools import TaskState
 from qdwell.engine.runs import Findings
@@ -349,7 +349,7 @@ async def test_unwanted_preparation_is_stopped(
 ) -> None:
     """A job cancelled while a worker prepares it ends that work, and the worker is free again."""
     monkeypatch.setattr(actions, "INLINE_BYTES_MAX", 0)
-    monkeypatch.setattr(actions, "STOP_GRACE_S", 0)
+    monkeypatch.setattr(dispatch, "STOP_GRACE_S", 0)
     async with house() as it:
         await it.final(await it.submit())
         for pid in it.engine.worker_pids():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qdwell.engine import sandbox
-from qdwell.engine.child import _opened
+from qdwell.engine.pickles import opened
 from qdwell.engine.workers import ForkServer, Limits
 from qdwell.errors import WorkerLost
 
@@ -87,4 +87,4 @@ def test_what_a_worker_hands_on_is_opened_by_types() -> None:
     nested = b"cqdwell.clock\nos.system\n(S'true'\ntR."
     for content in (evil, nested, b"cbuiltins\neval\n(S'1'\ntR."):
         with pytest.raises(Exception, match="not for a worker"):
-            _opened(content)
+            opened(content)

@@ -144,11 +144,11 @@ async def test_a_classical_stage_has_an_end(house: Make, monkeypatch: pytest.Mon
     """Preparation that takes longer than any should is stopped, and its job fails."""
     monkeypatch.setattr(actions, "INLINE_BYTES_MAX", 0)
     async with house() as it:
-        it.engine._actions._stage_s = 0
+        it.engine._actions.dispatch.stage_s = 0
         row = await it.final(await it.submit())
         assert (row.job.state, row.job.code) == ("failed", 5203)
         assert "too long" in (row.job.reason or "")
-        it.engine._actions._stage_s = 60
+        it.engine._actions.dispatch.stage_s = 60
         assert (await it.final(await it.submit())).job.state == "completed"
 
 

@@ -15,11 +15,8 @@ preparation takes longer it is handed back, and goes the long way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
-
-import structlog
 
 from qdwell.clock import Clock
 from qdwell.core.decisions import (
@@ -31,30 +28,24 @@ from qdwell.core.decisions import (
     Prepare,
     Stop,
 )
-from qdwell.core.events import JobBegun, RunAdopted, RunStopped
+from qdwell.core.events import RunAdopted, RunStopped
 from qdwell.core.state import Machine
 from qdwell.engine import runs
 from qdwell.engine.adoption import Adoption
+from qdwell.engine.dispatch import Dispatch
 from qdwell.engine.frames import Frame
 from qdwell.engine.inbox import Inbox
 from qdwell.engine.inputs import Input, InputShelf
-from qdwell.engine.pools import Pool, Task, TaskState
-from qdwell.engine.reports import Reports
+from qdwell.engine.pools import Pool, TaskState
 from qdwell.engine.runs import EXECUTE, POSTPROCESS, PREPARE, STAGES, Run
-from qdwell.engine.stations import MOCK, Station, spec_of
-from qdwell.errors import QdwellError
-from qdwell.programs.work import QPY_VERSION_MIN
-
-log = structlog.get_logger()
+from qdwell.engine.stations import Station
 
 INLINE_BYTES_MAX = 262_144  # larger inputs take longer to prepare than a hop between processes
 HAND_BACK_MS = 40  # a preparation that took longer leaves the device's process
 HOLD_S = 0.25  # other preparations wait at most this for an inline one
-STOP_GRACE_S = 0.1  # unwanted classical work may end by itself; its worker's caches are worth it
 DEVICE_STOP_S = 30.0  # a real device may take this long to stop a run
 
 ACTIONS = (Prepare, Execute, Postprocess, Stop, AskDevice, ForgetGroup)
-Then = Callable[[Input], None]
 
 
 class Actions:
@@ -72,17 +63,14 @@ class Actions:
     ) -> None:
         self._stations = stations
         self._classical = classical
-        self._shelf = shelf
         self._machine = machine
-        self._stage_s = stage_s  # of one classical stage; what takes longer is a fault or an attack
-        self._loading: set[asyncio.Task[None]] = set()
-        self.reports = Reports(stations, inbox, clock, self._log_level, self._release)
+        self.dispatch = Dispatch(stations, classical, shelf, inbox, clock, stage_s, self._start)
+        self.reports = self.dispatch.reports
         self.adoption = Adoption(
-            stations, self.reports, inbox, shelf, clock, self._resume, self._spawn
+            stations, self.reports, inbox, shelf, clock, self._resume, self.dispatch.spawn
         )
         self.stopping: set[str] = set()  #: jobs whose run on a machine is told to stop (J20)
         self.draining = False  #: the service stops: begin nothing new
-        self.qpy_version_min = QPY_VERSION_MIN
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -114,35 +102,35 @@ class Actions:
         station = self._stations[action.backend]
         old = self.runs.pop(action.job, None)
         if old is not None:
-            self._drop(old)
+            self.dispatch.drop(old)
         run = self.runs[action.job] = Run(action.job, action.attempt, action.backend)
         run.started.add(PREPARE)
         if station.must_wait:
             station.held.append(action)
         elif station.guarded and station.known is None:
-            self._spawn(self._start_when_known(run, station))
+            self.dispatch.spawn(self._start_when_known(run, station))
         else:
-            self._load(run, partial(self._start, run, station))
+            self.dispatch.load(run, partial(self._start, run, station))
 
     async def _start_when_known(self, run: Run, station: Station) -> None:
         # Only the device's own process may ask it what it is.
         await station.ready.wait()
         if not run.over:
-            self._load(run, partial(self._start, run, station))
+            self.dispatch.load(run, partial(self._start, run, station))
 
     def _start(self, run: Run, station: Station, work: Input) -> None:
         run.inline = station.simulator or self._may_inline(run, station, work)
         if not run.inline:
             run.via = self._classical
-            self._submit(run, [PREPARE], work, work.params, self.reports.prepared)
+            self.dispatch.submit(run, [PREPARE], work, work.params, self.reports.prepared)
             return
         run.via = station.pool
         if not station.simulator:
             station.inline = run
-            asyncio.get_running_loop().call_later(HOLD_S, self._release, station, run)
+            asyncio.get_running_loop().call_later(HOLD_S, self.dispatch.release, station, run)
         hand_back_ms = None if station.simulator else HAND_BACK_MS
         done = partial(self.reports.inline_done, station)
-        self._submit(run, list(STAGES), work, work.params, done, hand_back_ms=hand_back_ms)
+        self.dispatch.submit(run, list(STAGES), work, work.params, done, hand_back_ms=hand_back_ms)
 
     def _may_inline(self, run: Run, station: Station, work: Input) -> bool:
         machine = self._machine(run.backend)
@@ -159,7 +147,7 @@ class Actions:
         )
 
     def _execute(self, action: Execute) -> None:
-        run = self._run_of(action)
+        run = self.dispatch.continuing(action)
         if run.inline:
             return  # it is ahead, or on its way
         run.started.add(EXECUTE)
@@ -167,39 +155,43 @@ class Actions:
 
         def go(work: Input) -> None:
             if run.prepared is not None:
-                self._submit(run, [EXECUTE], work, run.prepared, self.reports.executed)
+                self.dispatch.submit(run, [EXECUTE], work, run.prepared, self.reports.executed)
             else:  # it died with the process that had it
                 self._prepare_anew(run, work)
 
-        self._load(run, go)
+        self.dispatch.load(run, go)
 
     def _prepare_anew(self, run: Run, work: Input) -> None:
         """Prepare and execute: the device is the job's already."""
         if not self._stations[run.backend].guarded:
             stages = [PREPARE, EXECUTE]
-            self._submit(run, stages, work, work.params, self.reports.executed)
+            self.dispatch.submit(run, stages, work, work.params, self.reports.executed)
         else:  # its process opens nothing that users send
             run.via = self._classical
-            self._submit(run, [PREPARE], work, work.params, partial(self._prepared_anew, work))
+            self.dispatch.submit(
+                run, [PREPARE], work, work.params, partial(self._prepared_anew, work)
+            )
 
     def _prepared_anew(self, work: Input, run: Run, frame: Frame) -> None:
         if frame.op == "done" and frame.parts:
             run.via = self._stations[run.backend].pool
-            self._submit(run, [EXECUTE], work, frame.parts[0], self.reports.executed)
+            self.dispatch.submit(run, [EXECUTE], work, frame.parts[0], self.reports.executed)
         else:
             self.reports.prepared(run, frame)
 
     def _postprocess(self, action: Postprocess) -> None:
-        run = self._run_of(action)
+        run = self.dispatch.continuing(action)
         if run.inline:
             return
         run.started.add(POSTPROCESS)
         run.via = self._classical
 
         def go(work: Input) -> None:
-            self._submit(run, [POSTPROCESS], work, run.raw or b"", self.reports.postprocessed)
+            self.dispatch.submit(
+                run, [POSTPROCESS], work, run.raw or b"", self.reports.postprocessed
+            )
 
-        self._load(run, go, need_raw=True)
+        self.dispatch.load(run, go, need_raw=True)
 
     def _stop(self, action: Stop) -> None:
         run = self.runs.get(action.job)
@@ -212,9 +204,9 @@ class Actions:
             return
         del self.runs[action.job]
         if station.simulator or not action.executing:
-            self._drop(run, at_once=station.simulator)
+            self.dispatch.drop(run, at_once=station.simulator)
             return
-        self._over(run)
+        self.dispatch.over(run)
         if run.task is None or run.task.state is TaskState.OVER:
             self.reports.post(RunStopped(action.backend, run.job, run.attempt))
             return
@@ -244,7 +236,7 @@ class Actions:
         run.started.add(EXECUTE)
         run.via = self._stations[run.backend].pool
         self.runs[run.job] = run
-        self._load(run, partial(self._prepare_anew, run))
+        self.dispatch.load(run, partial(self._prepare_anew, run))
 
     def _forget(self, action: ForgetGroup) -> None:
         head = {"op": "forget", "group": action.group}
@@ -259,7 +251,7 @@ class Actions:
         """The job is final, and stored so."""
         run = self.runs.pop(job_id, None)
         if run is not None:
-            self._drop(run)
+            self.dispatch.drop(run)
 
     def started(self, action: Prepare | Execute | Postprocess) -> bool:
         """Whether this very action was performed already (after a reload)."""
@@ -271,129 +263,8 @@ class Actions:
 
     def working(self) -> bool:
         """Whether any worker has work."""
-        return bool(self.stopping) or any(
-            run.task is not None and run.task.state is not TaskState.OVER
-            for run in self.runs.values()
-        )
+        return bool(self.stopping) or self.dispatch.working()
 
     async def close(self) -> None:
         """Give up what is being loaded."""
-        for task in list(self._loading):
-            task.cancel()
-        await asyncio.gather(*self._loading, return_exceptions=True)
-
-    # ---- common ---------------------------------------------------------------------------------
-
-    def _submit(
-        self,
-        run: Run,
-        stages: list[str],
-        work: Input,
-        content: bytes,
-        then: Callable[[Run, Frame], None],
-        *,
-        hand_back_ms: int | None = None,
-    ) -> None:
-        """Send a run's next stages to the pool that it is at."""
-        spec = spec_of(self._stations[run.backend].row)
-        head = runs.order(run, stages, work, spec, self._stage_s)
-        head |= {"qpy_version_min": self.qpy_version_min, "hand_back_ms": hand_back_ms}
-        heard = partial(self.reports.heard, run, then)
-        run.task = Task(
-            head,
-            [content],
-            on_frame=heard,
-            on_lost=partial(heard, Frame({"op": "lost"})),
-            on_begun=partial(self._taken_up, run),
-            owner=work.details.user_id,
-            limit_s=None if stages == [EXECUTE] else self._stage_s,
-        )
-        station = self._stations[run.backend]
-        assert run.via is not None
-        if station.known is not None and (run.via is self._classical or station.row.kind == MOCK):
-            told = {"op": "device", "name": station.name, "kind": station.row.kind}
-            run.task.device = (told, station.known)
-        run.via.submit(run.task)
-
-    def _taken_up(self, run: Run) -> None:
-        """A simulator's pool begins with the job: its limit counts from now (J15)."""
-        if not self._stations[run.backend].simulator or not run.inline or run.over:
-            return
-        if (run.job, run.attempt) in self.reports.begun:
-            self.reports.begun.discard((run.job, run.attempt))
-        else:
-            self.reports.post(JobBegun(run.job, run.attempt))
-
-    def _run_of(self, action: Execute | Postprocess) -> Run:
-        """The run that this continues; a new one if its attempt is new."""
-        run = self.runs.get(action.job)
-        if run is not None and run.attempt == action.attempt:
-            return run
-        new = Run(action.job, action.attempt, action.backend, preparing=False)
-        if run is not None:
-            new.prepared, new.raw, new.facts = run.prepared, run.raw, run.facts
-            if isinstance(action, Postprocess):
-                new.interim = run.interim  # a new execution gives its interim results again
-            self._drop(run)
-        self.runs[action.job] = new
-        return new
-
-    def _drop(self, run: Run, *, at_once: bool = False) -> None:
-        """Nothing more of this run is wanted."""
-        task, via, station = run.task, run.via, self._stations.get(run.backend)
-        self._over(run)
-        if task is None or via is None or station is None or task.state is TaskState.OVER:
-            return
-        task.on_stopped = partial(self.reports.inline_over, run, station)
-        if at_once or task.state is TaskState.WAITING:
-            via.stop(task)
-        else:
-            asyncio.get_running_loop().call_later(STOP_GRACE_S, via.stop, task)
-
-    def _over(self, run: Run) -> None:
-        run.over = True
-        station = self._stations.get(run.backend)
-        if station is not None:
-            station.held = [it for it in station.held if it.job != run.job]
-            self._release(station, run)
-
-    def _release(self, station: Station, run: Run) -> None:
-        """Let the preparations go that were held back for this run."""
-        run.released = True
-        if station.inline is not run or not station.held:
-            return
-        held, station.held = station.held, []
-        for action in held:
-            waiting = self.runs.get(action.job)
-            if waiting is not None and waiting.attempt == action.attempt:
-                self._load(waiting, partial(self._start, waiting, station))
-
-    def _log_level(self, job_id: str) -> str | None:
-        known = self._shelf.known(job_id)
-        return known.details.log_level if known is not None else None
-
-    def _load(self, run: Run, then: Then, *, need_raw: bool = False) -> None:
-        """Go on when the input, and the raw data if needed, are in memory."""
-        work = self._shelf.known(run.job)
-        if work is not None and work.params_known and (run.raw is not None or not need_raw):
-            then(work)
-        else:
-            self._spawn(self._load_then(run, then, need_raw))
-
-    async def _load_then(self, run: Run, then: Then, need_raw: bool) -> None:
-        try:
-            work = await self._shelf.load(run.job)
-            if need_raw and run.raw is None:
-                run.raw = await self._shelf.raw(run.job)
-        except QdwellError as error:
-            log.error("input cannot be read", job=run.job, error=str(error))
-            if not run.over:
-                self.reports.post(runs.unreadable(run))
-            return
-        if not run.over:
-            then(work)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._loading.add(task)
-        task.add_done_callback(self._loading.discard)
+        await self.dispatch.close()

@@ -1,10 +1,7 @@
 """What runs inside a worker: one loop, one frame at a time.
 
-A worker either holds a backend's device, or does classical stages for all. Between the stages of a
-job that moves from worker to worker, what is handed on is a pickle; it passes through the server as
-bytes, unopened, and is only opened in another worker, which reads users' data just the same, and
-only with the types that programs make (`_Known`): a worker that was taken over shall not take over
-the process of a lab's device.
+A worker either holds a backend's device, or does classical stages for all. What a job's stage hands
+on to the worker of its next one is a pickle, see `pickles`.
 
 A real device must be able to stop a run, so its worker reads frames in a thread of their own.
 Others are simply killed, and then need no second thread.
@@ -13,122 +10,27 @@ Others are simply killed, and then need no second thread.
 from __future__ import annotations
 
 import contextlib
-import io
 import pickle
 import queue
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 from qdwell import executors, programs
 from qdwell.clock import stopwatch_ns
-from qdwell.engine import sandbox
+from qdwell.engine import pickles, sandbox
 from qdwell.engine.frames import Channel, Frame
+from qdwell.engine.leased import FAILED_CODE, Leased, RunLost
 from qdwell.errors import ProgramError, QdwellError
-from qdwell.executors import Executor, RunStatus, Spec, mock
+from qdwell.executors import Executor, Spec, mock
 from qdwell.programs import Caches, Limits, Work
-from qdwell.wire.device import Batch, Outcome
 
 QISKIT_VERSION = version("qiskit")
-_ROOTS = frozenset(
-    {"ibm_quantum_schemas", "numpy", "qdwell", "qiskit", "qiskit_aer", "qiskit_ibm_runtime"}
-    | {"qiskit_mitigation", "qiskit_noise_learning", "rustworkx", "samplomatic"}
-)
-_SAFE = {
-    "builtins": frozenset(
-        {"bytearray", "complex", "frozenset", "list", "object", "range", "set", "slice", "tuple"}
-    ),
-    "collections": frozenset({"Counter", "OrderedDict", "defaultdict", "deque"}),
-    "copyreg": frozenset({"_reconstructor"}),
-    "datetime": frozenset({"datetime", "timedelta", "timezone"}),
-    "fractions": frozenset({"Fraction"}),
-    "functools": frozenset({"partial"}),
-    "types": frozenset({"MappingProxyType", "SimpleNamespace"}),
-    "uuid": frozenset({"UUID", "SafeUUID"}),
-}
-_FAILED_CODE = 5203  # E28
 _DEVICES_MOST = 16  # devices that a classical worker keeps
-
-
-class RunLost(Exception):
-    """The device does not know a run that an earlier process has begun."""
-
-
-class Leased:
-    """The device as a program sees it, with the token of the present run, so it can be stopped.
-
-    On a device whose runs outlive this process it keeps the journal of them (`engine.adoption`):
-    the first runs may have been begun by an earlier process, and are asked for by their handles.
-    """
-
-    def __init__(
-        self, executor: Executor, channel: Channel | None = None, begun: Sequence[str] = ()
-    ) -> None:
-        self._executor = executor
-        self._channel = channel if executor.outlives else None
-        self._begun = begun
-        self._n = 0
-        self._may: queue.SimpleQueue[bool] = queue.SimpleQueue()  # begin the next run
-        self._run: str | None = None
-        self._stopped = False
-        self._lock = threading.Lock()
-        self.ns = 0  #: time of the runs so far: what a job is charged (U1)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._executor, name)
-
-    def run(self, batch: Batch) -> Outcome:
-        """Run a batch, unless the job was told to stop.
-
-        Raises:
-            RunLost: the run was begun by an earlier process, and the device does not know it.
-            ProgramError: it failed or was stopped.
-        """
-        n, self._n = self._n, self._n + 1
-        if self._channel is not None and 0 < n >= len(self._begun):
-            self._channel.send({"op": "starting", "run": n})
-            self._may.get()
-        with self._lock:
-            if self._stopped:
-                raise ProgramError(_FAILED_CODE, "The run was stopped.")
-            began = stopwatch_ns()
-            self._run = self._started(n, batch)
-        try:
-            return self._executor.result(self._run)
-        finally:
-            self.ns += stopwatch_ns() - began
-            with self._lock:
-                self._run = None
-
-    def _started(self, n: int, batch: Batch) -> str:
-        if self._channel is None:
-            return self._executor.start(batch)
-        if n >= len(self._begun):
-            handle = self._executor.start(batch)
-            self._channel.send({"op": "started", "run": n, "handle": handle})
-            return handle
-        if self._executor.adopt(self._begun[n], batch) is RunStatus.UNKNOWN:
-            raise RunLost(self._begun[n])
-        if n == 0:
-            self._channel.send({"op": "adopted"})
-        return self._begun[n]
-
-    def go(self) -> None:
-        """The beginning of the next run is stored."""
-        self._may.put(True)
-
-    def stop(self) -> None:
-        """Stop the present run, and begin no further one of this job."""
-        with self._lock:
-            self._stopped = True
-            run = self._run
-        self._may.put(False)
-        if run is not None:
-            self._executor.stop(run)
 
 
 @dataclass(slots=True)
@@ -227,7 +129,7 @@ def _introduce(channel: Channel, executor: Executor, kind: str, describe: bool) 
         [
             said.configuration,
             said.properties,
-            *([_closed(mock.shown(executor))] * (kind == "qiskit")),
+            *([pickles.closed(mock.shown(executor))] * (kind == "qiskit")),
         ],
     )
 
@@ -308,7 +210,7 @@ def _run(bench: Bench, frame: Frame) -> None:
         reason = f"The {progress.stage} stage failed: {type(error).__name__}: {error}"
         if isinstance(error, MemoryError):
             reason = f"The {progress.stage} stage needs more memory than a worker may use."
-        head = {"stage": progress.stage, "code": _FAILED_CODE, "reason": reason, "system": True}
+        head = {"stage": progress.stage, "code": FAILED_CODE, "reason": reason, "system": True}
         solution = "Try again; if it fails again, ask the operator with the job's id."
         bench.channel.send({**progress.head("failed"), **head, "solution": solution})
 
@@ -328,12 +230,12 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
             value, facts = programs.prepare(work, bench.device(head["backend"]), cache)
             progress.facts = {**asdict(facts), "qiskit_version": QISKIT_VERSION}
         elif stage == "execute":
-            value, on_device = _execute(bench, frame, _opened(value))
+            value, on_device = _execute(bench, frame, pickles.opened(value))
             progress.timings["device"] = on_device
             if value.facts is not None:
                 progress.facts = {**asdict(value.facts), "qiskit_version": QISKIT_VERSION}
         else:
-            finished = programs.postprocess(_opened(value))
+            finished = programs.postprocess(pickles.opened(value))
             value, extra = finished.result, list(finished.interim)
         took = stopwatch_ns() - began
         progress.timings[stage] = took
@@ -349,7 +251,7 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
     answer = progress.head("done")
     answer["last"] = progress.stage
     answer["cache"] = [cache.hits - hits, cache.misses - misses]
-    closed = value if isinstance(value, bytes) else _closed(value)
+    closed = value if isinstance(value, bytes) else pickles.closed(value)
     bench.channel.send(answer, [closed, *extra])
 
 
@@ -366,33 +268,3 @@ def _execute(bench: Bench, frame: Frame, prepared: programs.Prepared) -> tuple[p
     finally:
         with contextlib.suppress(OSError):
             executor.release(lease)
-
-
-def _closed(value: Any) -> bytes:
-    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-
-
-def _opened(value: Any) -> Any:
-    """What an earlier stage made: here already, or handed on by another worker as a pickle."""
-    return _Known(io.BytesIO(value)).load() if isinstance(value, bytes) else value
-
-
-def _member(owner: Any, name: str) -> Any:
-    """A member of a class of theirs, which is how Qiskit's gates and bits are pickled."""
-    known = isinstance(owner, type) and owner.__module__.partition(".")[0] in _ROOTS
-    if not known or name.startswith("__"):
-        raise pickle.UnpicklingError(f"{name} of {owner!r} is not for a worker to open")
-    return getattr(owner, name)
-
-
-class _Known(pickle.Unpickler):
-    """Opens only what is made of the types that programs use."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The class, if it is one of those."""
-        if (module, name) == ("builtins", "getattr"):
-            return _member
-        root = module.partition(".")[0]
-        if "." in name or not (root in _ROOTS or name in _SAFE.get(module, ())):
-            raise pickle.UnpicklingError(f"{module}.{name} is not for a worker to open")
-        return super().find_class(module, name)

@@ -116,7 +116,7 @@ class Engine(Answers):
             config.workers.stage_seconds_max,
         )
         if config.server.old_clients:
-            self._actions.qpy_version_min = QPY_VERSION_MIN_OLD_CLIENTS
+            self._actions.dispatch.qpy_version_min = QPY_VERSION_MIN_OLD_CLIENTS
         self._loop.actions, self._loop.shelf = self._actions, self._shelf
         self._running: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
