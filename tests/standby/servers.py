@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 import httpx
+import psycopg
 
 TAKEOVER_S = 10
 START_S = 90
@@ -34,6 +36,22 @@ options = {{ run_ms = 4000 }}
 
 [plans.default]
 session_interactive_ttl_seconds = 60
+"""
+
+
+_SESSIONS = """
+SELECT pid, state, wait_event_type, wait_event, clock_timestamp() - xact_start, left(query, 80)
+FROM pg_stat_activity WHERE application_name = 'qdwell' ORDER BY pid
+"""
+_LOCKS = """
+SELECT pid, locktype, relation::regclass, transactionid, objid, mode, granted,
+    pg_blocking_pids(pid)
+FROM pg_locks WHERE pid <> pg_backend_pid() AND locktype <> 'virtualxid' ORDER BY pid
+"""
+_IN_MID_STATEMENT = """
+SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid)
+WHERE application_name = 'qdwell' AND state = 'active' AND wait_event = 'ClientRead'
+AND relation = 'leader'::regclass
 """
 
 
@@ -109,10 +127,41 @@ def pair(folder: Path, database_url: str) -> Iterator[tuple[Standby, Standby]]:
             each.end()
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float) -> float:
-    """Wait for something that a server does by itself; return the seconds it took."""
+def until(
+    condition: Callable[[], bool], what: str, seconds: float, why: Callable[[], str] = str
+) -> float:
+    """Wait for something that a server does by itself; return the seconds it took.
+
+    Args:
+        why: what else to say if it never comes.
+    """
     start = monotonic()
     while not condition():
-        assert monotonic() < start + seconds, f"never came: {what}"
+        assert monotonic() < start + seconds, f"never came: {what}\n{why()}"
         threading.Event().wait(0.05)
     return monotonic() - start
+
+
+def told_by(database_url: str) -> str:
+    """Who does what in a database, and has or waits for which lock."""
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(_SESSIONS).fetchall() + connection.execute(_LOCKS).fetchall()
+    return "\n".join(" | ".join(map(str, row)) for row in rows)
+
+
+def pause_in_mid_statement(server: Standby, database_url: str, seconds: float) -> bool:
+    """SIGSTOP a leader with work just as it sends a statement; whether that moment was met.
+
+    Its transaction then has locks, and PostgreSQL waits for the rest, not knowing of a pause.
+    Whether met or not, it is stopped at the end.
+    """
+    until_then = monotonic() + seconds
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while True:
+            server.signal(signal.SIGSTOP)
+            threading.Event().wait(0.02)  # what was sent before is done by then
+            met = connection.execute(_IN_MID_STATEMENT).fetchone() is not None
+            if met or monotonic() > until_then:
+                return met
+            server.signal(signal.SIGCONT)
+            threading.Event().wait(random.uniform(0, 0.02))

@@ -18,7 +18,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService, SamplerV2, Session
 
 from e2e.conftest import ENDPOINTS, bell, only, run_qdwell
 from pgserver import Server
-from standby.servers import TAKEOVER_S, Standby, pair, until
+from standby.servers import TAKEOVER_S, Standby, pair, pause_in_mid_statement, told_by, until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -68,9 +68,18 @@ def counts(job: Any) -> int:
     return int(sum(job.result()[0].data.meas.get_counts().values()))
 
 
-def take_over(leader: Standby, follower: Standby, how: int) -> float:
+def take_over(leader: Standby, follower: Standby, how: int, url: str) -> float:
     leader.signal(how)
-    return until(lambda: follower.health().get("status") == "ok", "a new leader", 60)
+    return comes_to_lead(follower, url)
+
+
+def comes_to_lead(follower: Standby, url: str) -> float:
+    return until(
+        lambda: follower.health().get("status") == "ok",
+        "a new leader",
+        60,
+        why=lambda: f"{told_by(url)}\n{follower.log()}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,7 @@ def test_a_session_survives_the_end_of_its_leader(
     waiting = [slow.run([circuit], shots=SHOTS) for _ in range(2)]
     window = f"SELECT started_at, state FROM groups WHERE id = '{session.session_id}'"
     before = read(database_url, window)
-    seconds = take_over(leader, follower, how)
+    seconds = take_over(leader, follower, how, database_url)
     assert seconds < TAKEOVER_S, follower.log()
     assert counts(sampler.run([circuit], shots=SHOTS)) == SHOTS
     assert read(database_url, window) == before
@@ -124,7 +133,7 @@ def test_a_leader_that_wakes_up_deposed_writes_nothing_and_follows(
     circuit = bell(backend)
     jobs = [sampler.run([circuit], shots=SHOTS) for _ in range(2)]
     until(lambda: jobs[0].status() == "RUNNING", "a running job", 30)
-    take_over(leader, follower, signal.SIGSTOP)
+    take_over(leader, follower, signal.SIGSTOP, database_url)
     epoch = read(database_url, "SELECT epoch FROM leader")
     leader.signal(signal.SIGCONT)
     until(lambda: leader.health().get("status") == "standby", "the old leader follows", 30)
@@ -142,12 +151,18 @@ def test_a_leader_that_wakes_up_deposed_writes_nothing_and_follows(
     )
 
 
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.long)])
 def test_requests_under_way_are_answered_once(
-    servers: tuple[Standby, Standby], service: QiskitRuntimeService, database_url: str
+    servers: tuple[Standby, Standby],
+    service: QiskitRuntimeService,
+    database_url: str,
+    seconds: int,
 ) -> None:
     """Eight clients submit without a pause while the leader is paused and then killed.
 
-    Each submission that was answered is there, once; and each that is there was answered.
+    In the long form it is paused in the middle of a statement, with the row that the next one
+    needs (`tests/store/test_leadership.py` has the deterministic form of that). Each submission
+    that was answered is there, once; and each that is there was answered.
     """
     leader, follower = servers
     backend = service.backend("machine")
@@ -169,8 +184,10 @@ def test_requests_under_way_are_answered_once(
     for each in threads:
         each.start()
     until(lambda: len(answered) > 20, "submissions", 60)
-    take_over(leader, follower, signal.SIGSTOP)
+    met = pause_in_mid_statement(leader, database_url, seconds)
+    taken = comes_to_lead(follower, database_url)
     leader.signal(signal.SIGKILL)
+    assert not seconds or (met and taken < TAKEOVER_S), (met, taken, follower.log())
     before = len(answered)
     until(lambda: len(answered) > before + 20, "more submissions", 60)
     stop.set()

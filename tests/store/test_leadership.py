@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgserver import Server
+from pgserver import Server, stop_in_mid_statement
 from qdwell.core.decisions import Note
 from qdwell.errors import NotLeader
-from qdwell.store import Place, Store, accounts, open_store
+from qdwell.store import Place, Store, accounts, leadership, open_store
 from qdwell.store.leadership import Leadership, Standing
 from qdwell.store.postgres import LEADER_LOCK, MIGRATION_LOCK, PostgresDatabase
 
@@ -102,6 +102,34 @@ def test_a_silent_leader_is_given_up(
         assert stand("two").leads() == 1
         with pytest.raises(psycopg.OperationalError):
             holder.execute("SELECT 1")
+
+
+def test_a_leader_paused_in_the_middle_of_a_statement_is_given_up(
+    stand: Callable[[str], Candidate], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction has the row that the next one must count up, and never ends by itself."""
+    monkeypatch.setattr(leadership, "STUCK_MS", 300)
+    one, two = stand("one"), stand("two")
+    first = one.leads()
+    with stop_in_mid_statement(url):
+        one.leadership.stop()
+        assert two.leads() == first + 1
+        two.store.touch(NOW)
+
+
+def test_a_command_that_writes_is_waited_for(stand: Callable[[str], Candidate], url: str) -> None:
+    """It has the row for longer than the next leader waits at once, and is not ended for that."""
+    one, two = stand("one"), stand("two")
+    first = one.leads()
+    two.until(lambda it: it.url == "http://one")
+    with psycopg.connect(url) as command:
+        command.execute("SELECT 1 FROM leader WHERE id = 1 FOR UPDATE")
+        one.leadership.stop()
+        with pytest.raises(queue.Empty):
+            while two.told.get(timeout=2).mine is None:
+                pass
+        assert command.execute("SELECT 1").fetchone() == (1,)
+    assert two.leads() == first + 1
 
 
 def test_who_finds_itself_deposed_begins_anew_or_not_at_all(

@@ -11,10 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgserver import Server
+from pgserver import Server, stop_in_mid_statement
 from qdwell.core.decisions import Note
 from qdwell.errors import NotLeader, OutcomeUnknown, StoreError, StoreTooNew, StoreUnavailable
 from qdwell.store import Place, Store, accounts, open_store
+from qdwell.store import postgres as postgres_module
 from qdwell.store.migrations import NEWEST
 from qdwell.store.postgres import CHANNEL, PostgresDatabase
 
@@ -266,6 +267,21 @@ def test_a_writer_that_stops_in_mid_transaction_keeps_nobody_out(
         write(other, "waited")  # until the first one was cut off
     assert notes(other) == ["waited"]
     other.close()
+
+
+def test_a_writer_that_stops_in_the_middle_of_a_statement_is_cut_off_by_the_next(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes it for busy, for ever. Who waited in vain has made room for the rest."""
+    monkeypatch.setattr(postgres_module, "BUSY_MS", 300)
+    store = open_store(place)
+    assert place.database_url is not None
+    with stop_in_mid_statement(place.database_url):
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            write(store, "waits in vain")
+        write(store, "written")
+    assert notes(store) == ["written"]
+    store.close()
 
 
 def test_a_change_of_accounts_is_announced_when_it_is_committed(store: Store) -> None:

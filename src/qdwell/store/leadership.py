@@ -30,13 +30,20 @@ import psycopg
 import structlog
 
 from qdwell.clock import stopwatch_ns
-from qdwell.store.postgres import CHANNEL, LEADER_LOCK, MIGRATION_LOCK, PostgresDatabase
+from qdwell.store.postgres import (
+    CHANNEL,
+    LEADER_LOCK,
+    MIGRATION_LOCK,
+    STUCK_MS,
+    PostgresDatabase,
+    end_holder,
+)
 
 PULSE_MS = 1_000
 STALE_MS = 5_000  # without a pulse
 VALID_MS = 4_000  # since before the last pulse
 ASK_MS = 500  # how often a follower asks for the lock
-_PATIENCE_MS = 8_000  # for the row that a paused leader's transaction may hold
+_PATIENCE_MS = 1_000  # for the row that a paused leader's transaction may hold
 
 log = structlog.get_logger("qdwell.leadership")
 
@@ -167,6 +174,20 @@ class Leadership:
         self._tell(Standing(mine, mine or 0, self._url))
 
     def _begin(self, connection: psycopg.Connection[Any]) -> int:
+        while True:
+            try:
+                epoch = self._count_up(connection)
+            except psycopg.errors.LockNotAvailable:
+                # The old leader may have been paused in a transaction, or a command is writing.
+                # The lock of leaders is kept meanwhile: nobody else can do better.
+                if self._stopping.is_set():
+                    raise
+                end_holder(connection, STUCK_MS)
+            else:
+                log.info("this server leads", epoch=epoch)
+                return epoch
+
+    def _count_up(self, connection: psycopg.Connection[Any]) -> int:
         with connection.transaction():
             connection.execute("SET LOCAL synchronous_commit = on")
             row = connection.execute(
@@ -175,7 +196,6 @@ class Leadership:
             epoch = int(row[0]) if row is not None else 0
             connection.execute(_FIRST_BEAT, (epoch, self._url))
             connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, "leader"))
-        log.info("this server leads", epoch=epoch)
         return epoch
 
     def _resign(self, connection: psycopg.Connection[Any]) -> None:

@@ -10,8 +10,11 @@ Commands such as `qdwell account create` have no epoch and are not fenced; they 
 A commit is durable when it returns: `synchronous_commit` is never off in our sessions, whatever
 the server's default. If the connection breaks while a COMMIT is under way, nobody knows what
 became of it; PostgreSQL is asked afterwards (`pg_xact_status`), so that a write that happened is
-never reported as failed. A writer that stops in the middle of a transaction is cut off by the
-server after `STUCK_MS`, so that its lock on the row does not keep others out.
+never reported as failed. A writer that stops in the middle of a transaction is cut off, so that
+its lock on the row does not keep others out: between two statements by the server, after
+`STUCK_MS`; in the middle of one (for the server it is busy then, and waits for the rest without an
+end) by whoever needs the row (`end_holder`), after `BUSY_MS`, or `STUCK_MS` if that is the next
+leader.
 
 Reads are repeatable-read and read-only: one consistent view. Texts lose their NUL characters,
 which PostgreSQL cannot keep; no id of ours has one, so a search for such an id finds nothing.
@@ -26,6 +29,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -50,6 +54,8 @@ _READERS_MAX = 24  # two servers and a few commands fit into the default of 100 
 LEADER_LOCK, MIGRATION_LOCK = 0x71647765, 0x71647766
 CHANNEL = "qdwell"  #: of NOTIFY
 
+log = structlog.get_logger("qdwell.postgres")
+
 _KEEP_ALIVE = {
     "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": 5,
@@ -66,6 +72,14 @@ _UNCHECKED = (
 )
 _IDLE = "idle_in_transaction_session_timeout"
 _STATUS = "SELECT pg_xact_status(%s::xid8)"
+# The one who locked a row last is in it, as xmax, and holds the lock of its own number to its end.
+_END_HOLDER = """
+SELECT pg_terminate_backend(held.pid, %s) FROM leader
+JOIN pg_locks AS held ON held.locktype = 'transactionid' AND held.transactionid = leader.xmax
+JOIN pg_stat_activity AS writer ON writer.pid = held.pid
+WHERE leader.id = 1 AND held.granted AND held.pid <> pg_backend_pid()
+AND writer.xact_start < clock_timestamp() - %s * interval '1 millisecond'
+"""
 
 
 class _Text(StrDumperUnknown):
@@ -230,7 +244,13 @@ class PostgresDatabase:
 
     def _fenced(self, connection: Connection) -> tuple[str, int]:
         """Take the row of the leader; return the transaction's number and the server's process."""
-        epoch, transaction, process = connection.exec_driver_sql(_FENCE).one()
+        try:
+            epoch, transaction, process = connection.exec_driver_sql(_FENCE).one()
+        except DBAPIError as error:
+            if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                with self.connect() as beside:
+                    end_holder(beside, BUSY_MS)  # so that the next write finds the row free
+            raise
         if self.epoch is not None and epoch != self.epoch:
             self.deposed()
             raise NotLeader(f"{self.name} is led by another server now; nothing was written")
@@ -284,6 +304,23 @@ class PostgresDatabase:
             raise StoreError(f"the schema refuses the write: {cause}") from error
         except (DBAPIError, psycopg.Error, PoolTimeout) as error:
             raise StoreUnavailable(f"{self.name} cannot be used now: {_said(error)}") from error
+
+
+def end_holder(connection: psycopg.Connection[Any], age_ms: int) -> bool:
+    """End the writer that has the row of `leader`, if its transaction is older than `age_ms`.
+
+    It loses nothing but that transaction, which is undone; if it lives, it hears so.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        psycopg.Error: the database cannot be asked, or does not let us end another user's session.
+    """
+    ended = connection.execute(_END_HOLDER, (STUCK_MS, age_ms)).fetchall()
+    if ended:
+        log.warning("a writer stopped in a transaction: its connection is ended", older_ms=age_ms)
+    return bool(ended)
 
 
 def _said(error: Exception) -> str:
