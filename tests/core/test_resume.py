@@ -216,15 +216,16 @@ def test_lost_while_ready() -> None:
     assert AskDevice("first", 1, BACKEND) in later.decisions
 
 
-def test_a_run_is_adopted_and_the_outage_is_not_paid() -> None:
+@pytest.mark.parametrize(("measured", "charged"), [(None, 2000), (1200, 1200), (12_000, 2000)])
+def test_a_run_is_adopted_and_the_outage_is_not_paid(measured: int | None, charged: int) -> None:
     later = one_job(3)
     assert later.actions(AskDevice) == [AskDevice("J", 1, BACKEND)]
     notes = later.decide(13, RunAdopted("J", 1))
     assert [type(each) for each in notes] == [Note]
     assert later.job("J").state is JobState.EXECUTING
-    later.decide(14, JobExecuted("J", 1))
-    assert later.job("J").quantum_ms == 2000
-    assert later.scheduler.state.usage_ms("A", 14_000) == 2000
+    later.decide(14, JobExecuted("J", 1, measured))
+    assert later.job("J").quantum_ms == charged
+    assert later.scheduler.state.usage_ms("A", 14_000) == charged
     assert later.job("J").downtime_ms == 10_000
 
 

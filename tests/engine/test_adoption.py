@@ -82,6 +82,33 @@ async def test_restart_between_two_runs(house: Make, folder: Path) -> None:
         assert len(it.result(job)["__value__"]["pub_results"]) == 3
 
 
+async def test_an_adopted_job_pays_only_for_its_runs(house: Make, folder: Path) -> None:
+    """U1, C8: not for our downtime, and not for its wait until its next run's begin is stored."""
+    first = house(lasting(folder, 600))
+    async with first:
+        job = await first.submit(params=sampler(pubs=2))
+        await first.reaches(job, "executing")
+        (run,) = await known_runs(first, job, 1)
+        assert run.idle_ms is not None
+    async with house(lasting(folder, 600)) as it:
+        commit = it.store.commit
+        until: list[int] = []
+
+        def deaf(decisions: Any, now: int, extras: Any = None) -> None:
+            if extras is not None and any(run.handle is None for run in extras.runs):
+                until[:] = until or [now + 2_500]
+                if now < until[0]:
+                    raise StoreUnavailable("not now")
+            commit(decisions, now, extras)
+
+        it.store.commit = deaf  # type: ignore[method-assign]
+        row = await it.final(job)
+        (kept,) = {run.idle_ms is None for run in it.store.device_runs(job.id, 1)}
+        took = row.job.executed_at - row.job.executing_at - row.job.downtime_ms
+        assert (row.job.state, begun(folder), kept) == ("completed", 2, False)
+        assert row.job.quantum_ms < 2_400 < took, "two runs of 0.6 s, and a wait of 2.5 s"
+
+
 @pytest.mark.parametrize("repeatable", [True, False])
 async def test_run_that_nobody_can_name(house: Make, folder: Path, *, repeatable: bool) -> None:
     """J5, U8: dead between a run's beginning and its handle's storing: never again, never paid."""

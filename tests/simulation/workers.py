@@ -138,6 +138,8 @@ class SimWorker:
         self._run: RunOnDevice | None = None
         self._stop = asyncio.Event()
         self._go = asyncio.Event()
+        self._spent: float | None = None  # seconds of the present job's kept runs
+        self._since = 0.0
         head: dict[str, Any] = {"op": "ready"}
         parts: tuple[bytes, ...] = ()
         if self._device is not None:
@@ -154,6 +156,7 @@ class SimWorker:
             return
         if head["op"] == "run":
             self._stop.clear()
+            self._spent, self._since = None, self._loop.time()
             self._work = self._loop.create_task(self._stages(dict(head), parts[0]))
         elif head["op"] == "stop":
             self._stop.set()
@@ -213,6 +216,8 @@ class SimWorker:
             else:
                 said = await self._stage(stage, head["job"], ms)
             timings[stage] = ms * MS
+            if stage == "execute" and self._spent is not None:
+                timings["device"] = round(self._spent * 1e9)
             if said == "lost":
                 self._say({"op": "failed", "stage": "execute", "lost": True})
                 return
@@ -239,9 +244,10 @@ class SimWorker:
     ) -> bool | str | None:
         """Begin the runs of a job one after the other, or take up those that were begun."""
         begun: list[str] = head["runs"]
+        self._spent = head["spent_ms"] / 1000
         for n in range(script.get("runs", 1)):
             if n < len(begun):
-                handle = begun[n]
+                handle, since = begun[n], self._since
                 if handle not in device.kept:
                     return "lost"
                 if n == 0:
@@ -253,13 +259,17 @@ class SimWorker:
                     await self._go.wait()
                 if self._stop.is_set():
                     return None
-                handle = device.keep(head["job"], self._loop.time(), script["execute"])
-                self._say({"op": "started", "run": n, "handle": handle})
+                since = self._loop.time()
+                handle = device.keep(head["job"], since, script["execute"])
+                spent = round(self._spent * 1e9)
+                self._say({"op": "started", "run": n, "handle": handle, "spent_ns": spent})
             end = device.kept[handle].end
             assert end is not None
             left = max(0.0, end - self._loop.time())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), left if left < 1e9 else None)
+            if n >= len(begun) - 1:
+                self._spent += self._loop.time() - since
             if self._stop.is_set() or not device.kept[handle].whole:
                 device.cancel(handle, self._loop.time())
                 return None

@@ -116,6 +116,11 @@ class Job:
         """Whether users see it as Running (J4), which is when it holds a lane (C3)."""
         return self.state in RUNNING
 
+    def in_qpu_ms(self, now: int) -> int:
+        """Time in the QPU so far, without what the service slept through (U1, C8)."""
+        assert self.executing_at is not None
+        return max(0, now - self.executing_at - self.downtime_ms)
+
 
 def moved(job: Job, to: JobState, **changes: Any) -> Job:
     """Return the job in state `to`; raise `IllegalMove` if the table has no such move."""

@@ -213,9 +213,8 @@ class Turn:
         self.out.append(Stop(job.id, job.attempt, job.backend, executing=True))
 
     def in_qpu_ms(self, job: Job) -> int:
-        """Time in the QPU so far, without what the service slept through (U1, C8)."""
-        assert job.executing_at is not None
-        return max(0, self.now - job.executing_at - job.downtime_ms)
+        """Time in the QPU so far (U1)."""
+        return job.in_qpu_ms(self.now)
 
     def take_out(self, job: Job, to: JobState, cause: str, code: int, reason: str) -> None:
         """End a live job in whatever stage it is, stopping its work (J18-J21, S27, S29)."""

@@ -84,8 +84,7 @@ def _executed(turn: Turn, job: Job, event: JobExecuted) -> None:
     elif event.quantum_ms is None:
         quantum_ms = turn.in_qpu_ms(job)
     else:
-        assert job.executing_at is not None
-        quantum_ms = max(0, min(event.quantum_ms, turn.now - job.executing_at))
+        quantum_ms = max(0, min(event.quantum_ms, turn.in_qpu_ms(job)))
     turn.leave_qpu(job, quantum_ms)
     job = turn.move_job(
         job, JobState.EXECUTED, "left the QPU", executed_at=turn.now, quantum_ms=quantum_ms

@@ -11,6 +11,11 @@ handle: the job is executed again with the runs that were begun, whose results a
 of running them; what comes after them is begun as usual. Without one: a run may have begun that
 nobody can name, between two lines of ours. It is lost, and so is the attempt; a device whose runs
 may not be repeated is not asked for it again, and nothing is charged (U8).
+
+With the handle is stored how long the job has had the QPU by then without a run on the device: what
+it waited for us, because the store did not answer, say. So whoever adopts the run knows what the
+device did for the job until we died, and counts on from there; the job is charged neither for our
+downtime nor for the time until the device is asked (U1, C8).
 """
 
 from __future__ import annotations
@@ -80,19 +85,36 @@ class Adoption:
         if frame.op == "adopted":
             self._reports.post(RunAdopted(run.job, run.attempt))
         elif frame.op == "started" and isinstance(n, int) and isinstance(handle, str):
+            spent_ns = frame.head.get("spent_ns")
+            spent_ms = spent_ns // 1_000_000 if isinstance(spent_ns, int) else 0
             run.handles[n] = handle
-            found = Findings(runs=[DeviceRun(run.job, run.attempt, n, handle)])
-            self._inbox.post(Item(self._clock.now(), None, found))
+            run.idle_ms = self._idle_ms(run, spent_ms)
+            self._note(run, n, handle)
         elif frame.op == "starting" and isinstance(n, int):
             run.handles[n] = None
             self._spawn(self._allow(run, n))
         elif frame.head.get("lost"):
             self._lose(run)
         elif frame.op == "lost" and self._kept(run):
+            self._take_stock(run)
             self._spawn(self._look(run, run.handles))
         else:
             return False
         return True
+
+    def _note(self, run: Run, n: int, handle: str | None) -> None:
+        found = Findings(runs=[DeviceRun(run.job, run.attempt, n, handle, run.idle_ms)])
+        self._inbox.post(Item(self._clock.now(), None, found))
+
+    def _idle_ms(self, run: Run, spent_ms: int) -> int:
+        """How long the job has had the QPU now, without what the device did for it."""
+        return max(0, self._in_qpu_ms(run) - spent_ms)
+
+    def _in_qpu_ms(self, run: Run) -> int:
+        job = self._shelf.live_job(run.job)
+        if job is None or job.executing_at is None:
+            return 0  # it has ended meanwhile
+        return job.in_qpu_ms(self._clock.now())
 
     def _kept(self, run: Run) -> bool:
         """Whether what it does goes on although its worker has died."""
@@ -123,12 +145,19 @@ class Adoption:
 
     async def _ask(self, action: AskDevice) -> None:
         run = Run(action.job, action.attempt, action.backend, preparing=False)
+        in_qpu_ms = self._in_qpu_ms(run)  # when we died
         # Only the device's process knows whether its runs outlive it, and may be repeated.
         await self._stations[action.backend].ready.wait()
-        known = await self._stored(run)
-        await self._look(run, known)
+        found = await self._stored(run)
+        if found and found[-1].idle_ms is not None:
+            run.spent_ms = max(0, in_qpu_ms - found[-1].idle_ms)
+        await self._look(run, {it.n: it.handle for it in found})
 
-    async def _stored(self, run: Run) -> dict[int, str | None]:
+    def _take_stock(self, run: Run) -> None:
+        if run.idle_ms is not None:
+            run.spent_ms = max(0, self._in_qpu_ms(run) - run.idle_ms)
+
+    async def _stored(self, run: Run) -> list[DeviceRun]:
         while True:
             try:
                 found = await self._shelf.device_runs(run.job, run.attempt)
@@ -136,7 +165,7 @@ class Adoption:
                 log.error("runs cannot be read", job=run.job, error=str(error))
                 await self._clock.sleep_until(self._clock.now() + AGAIN_MS)
             else:
-                return {it.n: it.handle for it in found}
+                return found
 
     async def _look(self, old: Run, known: Mapping[int, str | None]) -> None:
         key = (old.job, old.attempt)
@@ -151,6 +180,9 @@ class Adoption:
         else:
             run = Run(old.job, old.attempt, old.backend, preparing=False)
             run.handles, run.adopted = dict(known), True
+            if old.spent_ms is not None:
+                run.spent_ms, run.idle_ms = old.spent_ms, self._idle_ms(run, old.spent_ms)
+                self._note(run, max(known), known[max(known)])  # should we die again
             self._resume(run)
 
     def _lose(self, run: Run) -> None:
@@ -165,8 +197,11 @@ class Adoption:
 
     async def _stop(self, station: Station, gone: Run, run: Run | None) -> None:
         await station.ready.wait()
-        known = run.handles if run is not None else await self._stored(gone)
-        handles = [handle for handle in known.values() if handle is not None]
+        if run is not None:
+            known = list(run.handles.values())
+        else:
+            known = [it.handle for it in await self._stored(gone)]
+        handles = [handle for handle in known if handle is not None]
         stopped = RunStopped(station.name, gone.job, gone.attempt)
         if not station.outlives or not handles:
             self._reports.post(stopped)

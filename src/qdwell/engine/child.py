@@ -166,7 +166,8 @@ def _in_thread(bench: Bench, executor: Executor) -> Callable[[], Frame | None]:
                     bench.leased.go()
                 continue
             if frame.op == "run":
-                bench.leased = Leased(executor, bench.channel, frame.head["runs"])
+                spent_ns = frame.head["spent_ms"] * 1_000_000
+                bench.leased = Leased(executor, bench.channel, frame.head["runs"], spent_ns)
             frames.put(frame)
         frames.put(None)
 

@@ -45,7 +45,7 @@ class InputShelf:
     ) -> None:
         self._store = store
         self._threads = threads
-        self._job = job
+        self.live_job = job
         self._executions_max = executions_max
         self._inputs: dict[str, Input] = {}
         self._bytes = 0
@@ -74,7 +74,7 @@ class InputShelf:
         if known is not None and known.params_known:
             return known
         loop = asyncio.get_running_loop()
-        job = self._job(job_id)
+        job = self.live_job(job_id)
         if known is None:
             if job is None:
                 raise StoreError(f"job {job_id} is not live")
@@ -98,7 +98,7 @@ class InputShelf:
         Raises:
             StoreError: it is not in the store, or cannot be read.
         """
-        job = self._job(job_id)
+        job = self.live_job(job_id)
         if job is None:
             raise StoreError(f"job {job_id} is not live")
         loop = asyncio.get_running_loop()

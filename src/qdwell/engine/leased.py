@@ -25,10 +25,16 @@ class Leased:
 
     On a device whose runs outlive this process it keeps the journal of them (`engine.adoption`):
     the first runs may have been begun by an earlier process, and are asked for by their handles.
+    Of these the last may still have been under way, and counts from here on; `spent_ns` is the
+    device's time before that.
     """
 
     def __init__(
-        self, executor: Executor, channel: Channel | None = None, begun: Sequence[str] = ()
+        self,
+        executor: Executor,
+        channel: Channel | None = None,
+        begun: Sequence[str] = (),
+        spent_ns: int = 0,
     ) -> None:
         self._executor = executor
         self._channel = channel if executor.outlives else None
@@ -38,7 +44,8 @@ class Leased:
         self._run: str | None = None
         self._stopped = False
         self._lock = threading.Lock()
-        self.ns = 0  #: time of the runs so far: what a job is charged (U1)
+        self._since = stopwatch_ns()  # when the run that is adopted is under way
+        self.ns = spent_ns  #: time of the runs so far: what a job is charged (U1)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
@@ -57,21 +64,23 @@ class Leased:
         with self._lock:
             if self._stopped:
                 raise ProgramError(FAILED_CODE, "The run was stopped.")
-            began = stopwatch_ns()
-            self._run = self._started(n, batch)
+            began = self._since if n < len(self._begun) else stopwatch_ns()
+            self._run = self._started(n, batch, began)
         try:
             return self._executor.result(self._run)
         finally:
-            self.ns += stopwatch_ns() - began
+            if n >= len(self._begun) - 1:  # the others had ended before
+                self.ns += stopwatch_ns() - began
             with self._lock:
                 self._run = None
 
-    def _started(self, n: int, batch: Batch) -> str:
+    def _started(self, n: int, batch: Batch, began: int) -> str:
         if self._channel is None:
             return self._executor.start(batch)
         if n >= len(self._begun):
             handle = self._executor.start(batch)
-            self._channel.send({"op": "started", "run": n, "handle": handle})
+            spent = self.ns + stopwatch_ns() - began
+            self._channel.send({"op": "started", "run": n, "handle": handle, "spent_ns": spent})
             return handle
         if self._executor.adopt(self._begun[n], batch) is RunStatus.UNKNOWN:
             raise RunLost(self._begun[n])

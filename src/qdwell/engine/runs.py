@@ -90,6 +90,8 @@ class Run:
     over: bool = False
     handles: dict[int, str | None] = field(default_factory=dict)  #: what the device calls its runs
     adopted: bool = False  #: begun by a process that has died
+    idle_ms: int | None = None  #: as in `DeviceRun`, of the last run that was begun
+    spent_ms: int | None = None  #: of an adopted one: the device's time for it, until it was lost
 
     @property
     def begun(self) -> list[str]:
@@ -122,6 +124,7 @@ def order(
         "executions_max": work.executions_max,
         "group": work.group,
         "runs": run.begun,
+        "spent_ms": run.spent_ms or 0,
         "cpu_s": None if EXECUTE in stages else stage_s * CORES,
     }
 
@@ -203,8 +206,9 @@ def failure(run: Run, frame: Frame) -> JobFailed:
 
 
 def executed(run: Run, head: Mapping[str, Any]) -> JobExecuted:
-    """The report of an execution that went well; an adopted one was not timed as a whole."""
-    return JobExecuted(run.job, run.attempt, None if run.adopted else quantum_ms(head))
+    """The report of an execution that went well."""
+    timed = not run.adopted or run.spent_ms is not None
+    return JobExecuted(run.job, run.attempt, quantum_ms(head) if timed else None)
 
 
 def postprocessed(run: Run) -> JobPostprocessed:

@@ -242,8 +242,9 @@ def read_interim(connection: Connection, instance: str, job_id: str) -> list[tup
 
 def read_device_runs(connection: Connection, job_id: str, attempt: int) -> list[DeviceRun]:
     """The runs of an attempt, in order."""
+    columns = (device_runs.c[it] for it in ("job", "attempt", "n", "handle", "idle_ms"))
     query = (
-        select(device_runs.c.job, device_runs.c.attempt, device_runs.c.n, device_runs.c.handle)
+        select(*columns)
         .where(device_runs.c.job == job_id, device_runs.c.attempt == attempt)
         .order_by(device_runs.c.n)
     )

@@ -57,6 +57,9 @@ class DeviceRun:
     attempt: int
     n: int  #: its number within the attempt, from 0
     handle: str | None  #: what the device calls it; None: it is about to begin
+    #: time in which the attempt had the QPU and the device did nothing for it, up to this run's
+    #: begin or adoption; None: not known
+    idle_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

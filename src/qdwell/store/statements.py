@@ -263,11 +263,15 @@ class Statements:
     def _put_run(self) -> ClauseElement:
         """Note that a run is about to begin on a device, or what the device calls it."""
         insert = self._database.insert(device_runs).values(
-            {key: _given(device_runs, key) for key in ("job", "attempt", "n", "handle")}
+            {key: _given(device_runs, key) for key in ("job", "attempt", "n", "handle", "idle_ms")}
         )
+        new = insert.excluded
         return insert.on_conflict_do_update(  # type: ignore[no-any-return]
             index_elements=["job", "attempt", "n"],
-            set_={"handle": func.coalesce(device_runs.c.handle, insert.excluded["handle"])},
+            set_={
+                "handle": func.coalesce(device_runs.c.handle, new["handle"]),
+                "idle_ms": func.coalesce(new["idle_ms"], device_runs.c.idle_ms),
+            },
         )
 
     def _refer(self) -> ClauseElement:

@@ -295,6 +295,7 @@ charges = Table(
 
 # The device's own name of each run, for devices whose runs go on when we die (J5). No name: the run
 # was about to begin. Kept with the job: an operator can find it in the device's own records.
+# `idle_ms`: of the attempt's time in the QPU so far, what the device did not work for it (U1).
 device_runs = Table(
     "device_runs",
     metadata,
@@ -302,6 +303,7 @@ device_runs = Table(
     _number("attempt"),
     _number("n"),
     _maybe("handle"),
+    Column("idle_ms", BigInteger, nullable=True),
     PrimaryKeyConstraint("job", "attempt", "n"),
 )
 
