@@ -45,6 +45,14 @@ class Clock(Protocol):
         """Return when `now()` is `at` or later; at once if it is already."""
         ...
 
+    def stopwatch_ns(self) -> int:
+        """A monotonic reading in nanoseconds, never held or set; only differences mean anything."""
+        ...
+
+    async def pause_ns(self, ns: int) -> None:
+        """Return when the stopwatch shows `ns` more; at once if that is nothing."""
+        ...
+
 
 class SystemClock:
     """The wall clock of this machine, held when it is set back (C8)."""
@@ -69,6 +77,15 @@ class SystemClock:
 
         while (rest := at - self.now()) > 0:
             await asyncio.sleep(min(rest, _NAP_MS_MAX) / 1000)
+
+    stopwatch_ns = staticmethod(time.perf_counter_ns)
+
+    async def pause_ns(self, ns: int) -> None:
+        """Return when the stopwatch shows `ns` more, or a moment later."""
+        import asyncio
+
+        if ns > 0:
+            await asyncio.sleep(ns / 1e9)
 
 
 class ManualClock:
@@ -96,6 +113,14 @@ class ManualClock:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (at, next(self._order), woken))
         await woken
+
+    def stopwatch_ns(self) -> int:
+        """The same instant in nanoseconds: nothing takes time until the clock is moved."""
+        return self._now * 1_000_000
+
+    async def pause_ns(self, ns: int) -> None:
+        """Return once the clock has been moved by `ns`, in whole milliseconds."""
+        await self.sleep_until(self._now - -ns // 1_000_000)
 
     def next_wake(self) -> int | None:
         """The earliest instant that somebody sleeps for, or None."""

@@ -3,71 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from api.conftest import Site, User, as_if
-from qdwell.api import turns
-from qdwell.api.turns import BURST_NS, MS, WAIT_MS_MAX, Cost, Measured, Turns, in_thread
-from qdwell.clock import settle
+from qdwell.api.turns import BURST_NS, MS, WAIT_MS_MAX, Cost, Measured, Turns, blocking, in_thread
+from qdwell.clock import ManualClock, settle
 from qdwell.errors import TooManyAtOnce
 
-SECOND = 1_000 * MS
 
-
-class Watch:
-    """A stopwatch that the test moves."""
-
-    def __init__(self) -> None:
-        self.at = 10 * SECOND
-
-    def __call__(self) -> int:
-        return self.at
-
-
-def ask(line: Turns, watch: Watch, user: str, cost_ns: int) -> int:
+def ask(line: Turns, clock: ManualClock, user: str, cost_ms: int) -> int:
     """One request, begun as soon as it may and done at once; how long it had to wait, in ns."""
     wait, expected = line.enter(user)
-    watch.at += max(0, wait)
-    line.charge(user, expected, cost_ns)
-    watch.at += cost_ns
+    clock.advance(-(-wait // MS))
+    line.charge(user, expected, cost_ms * MS)
+    clock.advance(cost_ms)
     return max(0, wait)
 
 
-def test_alone_everybody_has_the_whole_loop() -> None:
+def test_alone_everybody_has_the_whole_loop(clock: ManualClock) -> None:
     """Whoever asks without a pause, and is the only one, never waits."""
-    watch = Watch()
-    line = Turns(watch)
-    assert [ask(line, watch, "a", 5 * MS) for _ in range(2_000)] == [0] * 2_000
+    line = Turns(clock)
+    assert [ask(line, clock, "a", 5) for _ in range(2_000)] == [0] * 2_000
 
 
-def test_the_busy_leave_half_to_a_second_one() -> None:
+def test_the_busy_leave_half_to_a_second_one(clock: ManualClock) -> None:
     """Beside a user who works all the time too, each has a half; beside a quiet one, more."""
-    watch = Watch()
-    line = Turns(watch)
+    line = Turns(clock)
     for _ in range(100):
-        ask(line, watch, "steady", 5 * MS)
-    began, spent = watch.at, 0
-    while watch.at < began + 20 * SECOND:
+        ask(line, clock, "steady", 5)
+    began, spent = clock.now(), 0
+    while clock.now() < began + 20_000:
         line.charge("steady", *[line.enter("steady")[1], 0.0])  # it is here, and costs little
         wait, expected = line.enter("noisy")
-        watch.at += max(0, wait)
+        clock.advance(-(-wait // MS))
         line.charge("noisy", expected, 5 * MS)
         line.charge("steady", 0.0, 4 * MS)
-        spent += 5 * MS
-        watch.at += 9 * MS
-    share = spent / (watch.at - began)
+        spent += 5
+        clock.advance(9)
+    share = spent / (clock.now() - began)
     assert 0.3 < share < 0.6
 
 
-def test_what_many_connections_send_waits_in_line() -> None:
+def test_what_many_connections_send_waits_in_line(clock: ManualClock) -> None:
     """A hundred requests at once beside another user: each waits for those before it."""
-    watch = Watch()
-    line = Turns(watch)
+    line = Turns(clock)
     for _ in range(60):
-        ask(line, watch, "victim", 5 * MS)
+        ask(line, clock, "victim", 5)
     for _ in range(60):
-        ask(line, watch, "noisy", 10 * MS)
+        ask(line, clock, "noisy", 10)
     waits = [line.enter("noisy")[0] for _ in range(100)]
     assert waits == sorted(waits)
     assert waits[-1] - waits[0] >= 900 * MS
@@ -81,44 +66,69 @@ def test_what_many_connections_send_waits_in_line() -> None:
 
 def test_long_work_that_blocks_counts_for_more() -> None:
     """A tenth of a second in which the loop stands is as dear as most of a second."""
-    assert Cost(loop=MS, blocking=100 * MS).total == pytest.approx(801 * MS)
-    assert Cost(loop=MS, threads=100 * MS).total == pytest.approx(101 * MS)
-    assert Cost(loop=2 * MS, factor=3.0).total == pytest.approx(6 * MS)
+    assert Cost(int, loop=MS, blocking=100 * MS).total == pytest.approx(801 * MS)
+    assert Cost(int, loop=MS, threads=100 * MS).total == pytest.approx(101 * MS)
+    assert Cost(int, loop=2 * MS, factor=3.0).total == pytest.approx(6 * MS)
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_piece_is_counted_and_a_wait_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_piece_is_counted_and_a_wait_is_not(clock: ManualClock) -> None:
     """Held requests cost nothing; threads are counted; a cancellation goes through."""
-    watch = Watch()
+    loop = asyncio.get_running_loop()
+    gate: asyncio.Future[None] = loop.create_future()
 
-    def reading() -> int:
-        watch.at += MS  # each piece has two, and so takes a millisecond
-        return watch.at
+    def takes(ms: int, waits: threading.Event) -> None:
+        assert waits.wait(30), "the loop never came to its next turn"
+        clock.advance(ms)
 
-    monkeypatch.setattr(turns, "stopwatch_ns", reading)
-    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def held() -> int:
+    async def held() -> None:
+        clock.advance(3)
         await gate
-        return await in_thread(sum, range(100))
+        clock.advance(4)
+        for where, ms in ((in_thread, 5), (blocking, 6)):
+            waits = threading.Event()
+            loop.call_soon(waits.set)  # the piece that began the thread has ended by then
+            await where(takes, ms, waits)
 
-    work = Measured(held())
+    work = Measured(held(), clock)
     running = asyncio.ensure_future(_awaited(work))
     await settle()
-    watch.at += 3_600 * SECOND
+    clock.advance(3_600_000)
     gate.set_result(None)
     await running
-    assert work.cost.loop <= 5 * MS
-    assert work.cost.threads >= MS
+    cost = work.cost
+    assert (cost.loop, cost.threads, cost.blocking) == (7 * MS, 5 * MS, 6 * MS)
 
     async def endless() -> None:
         await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(_awaited(Measured(endless())))
+    task = asyncio.ensure_future(_awaited(Measured(endless(), clock)))
     await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_turn_comes_when_the_clock_says(clock: ManualClock) -> None:
+    """Not a moment before: it sleeps by the clock that it reads."""
+    line = Turns(clock)
+    for _ in range(60):
+        ask(line, clock, "victim", 5)
+    for _ in range(60):
+        ask(line, clock, "noisy", 10)
+    wait, _ = line.enter("noisy")
+    assert wait > MS
+    task = asyncio.ensure_future(line.wait("noisy"))
+    await settle()
+    woken_at = clock.next_wake()
+    assert woken_at is not None
+    assert woken_at >= clock.now() + wait // MS
+    clock.advance(woken_at - clock.now() - 1)
+    await settle()
+    assert not task.done()
+    clock.advance(1)
+    await task
 
 
 async def _awaited(work: object) -> None:

@@ -48,6 +48,25 @@ async def test_a_manual_clock_wakes_sleepers_in_order_of_their_instants() -> Non
     await asyncio.gather(*tasks)
 
 
+async def test_a_pause_is_by_the_stopwatch() -> None:
+    """Which is no instant: nobody holds it, and a wall clock set back does not stop it (C8)."""
+    clock = SystemClock()
+    clock.hold(clock.now() + 3_600_000)
+    began = clock.stopwatch_ns()
+    await clock.pause_ns(3_000_000)
+    assert clock.stopwatch_ns() - began >= 3_000_000
+    await asyncio.wait_for(clock.pause_ns(-5), 1)
+
+
+async def test_a_manual_stopwatch_stands_until_it_is_moved() -> None:
+    clock = ManualClock(100)
+    task = asyncio.create_task(clock.pause_ns(2_000_001))
+    await settle()
+    assert (clock.stopwatch_ns(), clock.next_wake()) == (100_000_000, 103)
+    clock.advance(3)
+    await task
+
+
 async def test_a_cancelled_sleeper_is_forgotten() -> None:
     clock = ManualClock()
     task = asyncio.create_task(clock.sleep_until(50))

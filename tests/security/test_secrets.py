@@ -82,6 +82,7 @@ TRACED = """
 import asyncio, sys
 from qdwell.api.edge import Edge
 from qdwell.api.server import _log_to_stderr
+from qdwell.clock import ManualClock
 _log_to_stderr(as_json=sys.argv[1] == "json")
 
 async def broken(scope, receive, send):
@@ -94,7 +95,7 @@ async def main():
     sent = []
     async def send(message): sent.append(message)
     async def receive(): return {"type": "http.request"}
-    await Edge(broken, lambda scope: "somebody")(scope, receive, send)
+    await Edge(broken, lambda scope: "somebody", ManualClock())(scope, receive, send)
     sys.stdout.write(repr(sent))
 
 asyncio.run(main())

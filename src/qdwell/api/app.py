@@ -234,7 +234,7 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
             waiting = WebSocketRoute(f"{base}/stream/jobs/{{job_id}}", Older(parts).stream)
             app.router.routes.append(waiting)
     guards = guards_of(config.server)
-    app.edge = Edge(app.behind_edge, auth.who, hot=hot, told=metrics.request, guards=guards)
+    app.edge = Edge(app.behind_edge, auth.who, clock, hot=hot, told=metrics.request, guards=guards)
     app.state.parts = parts
     return app
 

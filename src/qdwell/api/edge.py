@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qdwell.api.turns import Measured, Turns
-from qdwell.clock import stopwatch_ns
+from qdwell.clock import Clock
 from qdwell.config import Server
 from qdwell.errors import (
     Internal,
@@ -118,13 +118,15 @@ class Edge:
         self,
         app: ASGIApp,
         who: Callable[[Scope], str],
+        clock: Clock,
         hot: Sequence[Hot] = (),
         told: Told | None = None,
         guards: Headers = GUARDS,
     ) -> None:
         self.app = app
         self._who = who
-        self._turns = Turns()
+        self._clock = clock
+        self._turns = Turns(clock)
         self._guards = guards
         self._told = told
         self._hot = hot
@@ -141,7 +143,7 @@ class Edge:
             scope["raw_path"] = scope["path"].encode()
         header = (b"uber-trace-id", trace.encode())
         begun = False
-        status, began = 500, stopwatch_ns()
+        status, began = 500, self._clock.stopwatch_ns()
 
         async def traced(message: Message) -> None:
             nonlocal begun, status
@@ -166,13 +168,13 @@ class Edge:
             await error_response(trace, answer)(scope, receive, traced)
         finally:
             if self._told is not None:
-                self._told(status, scope.get(CODE), stopwatch_ns() - began)
+                self._told(status, scope.get(CODE), self._clock.stopwatch_ns() - began)
 
     async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer when it is the user's turn, and count what it costs."""
         user = self._who(scope)
         expected = await self._turns.wait(user)
-        work = Measured(self._answer(scope, receive, send))
+        work = Measured(self._answer(scope, receive, send), self._clock)
         try:
             await work
         finally:

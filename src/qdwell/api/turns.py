@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from qdwell.clock import stopwatch_ns
+from qdwell.clock import Clock
 from qdwell.errors import TooManyAtOnce
 
 T = TypeVar("T")
@@ -44,6 +44,7 @@ class Cost:
     """What one request costs, in ns. Time is by the wall: where the computer is busy with other
     things, the loop has less of it to give away."""
 
+    now: Callable[[], int]  #: the stopwatch that it is measured with
     loop: int = 0
     threads: int = 0  #: they take turns with the loop
     blocking: int = 0  #: threads that keep the interpreter, so that the loop stands
@@ -69,10 +70,11 @@ class _User:
 
 
 class Turns:
-    """The loop's time, by user. `now` is a stopwatch in ns, for tests."""
+    """The loop's time, by user, as the clock's stopwatch shows it."""
 
-    def __init__(self, now: Callable[[], int] = stopwatch_ns) -> None:
-        self._now = now
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._now = clock.stopwatch_ns
         self._users: OrderedDict[str, _User] = OrderedDict()  #: the one seen last is at the end
         self._all = _User()
 
@@ -84,7 +86,7 @@ class Turns:
         """
         wait_ns, expected = self.enter(user)
         if wait_ns > 0:
-            await asyncio.sleep(wait_ns / 1e9)
+            await self._clock.pause_ns(wait_ns)
         return expected
 
     def enter(self, user: str) -> tuple[int, float]:
@@ -136,23 +138,24 @@ def _faded(entry: _User, now: int) -> float:
 class Measured(Awaitable[T]):
     """A coroutine whose pieces are timed as the loop runs them."""
 
-    def __init__(self, work: Awaitable[T]) -> None:
+    def __init__(self, work: Awaitable[T], clock: Clock) -> None:
         self._work = work
-        self.cost = Cost()
+        self.cost = Cost(clock.stopwatch_ns)
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Run it piece by piece, as the loop does."""
         _cost.set(self.cost)
+        now = self.cost.now
         steps = self._work.__await__()
         send: Callable[[], Any] = lambda: next(steps)  # noqa: E731
         while True:
-            began = stopwatch_ns()
+            began = now()
             try:
                 waits_for = send()
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
-                self.cost.loop += stopwatch_ns() - began
+                self.cost.loop += now() - began
             try:
                 yield waits_for
             except BaseException as error:  # thrown in, such as a cancellation: it goes on inside
@@ -183,12 +186,15 @@ async def blocking(work: Callable[..., T], *args: Any) -> T:
 
 
 def _counted(blocks: bool, work: Callable[..., T], *args: Any, **more: Any) -> T:
-    began = stopwatch_ns()
+    cost = _cost.get(None)
+    if cost is None:
+        return work(*args, **more)
+    began = cost.now()
     try:
         return work(*args, **more)
     finally:
-        took, cost = stopwatch_ns() - began, _cost.get(None)
-        if cost is not None and blocks:
+        took = cost.now() - began
+        if blocks:
             cost.blocking += took
-        elif cost is not None:
+        else:
             cost.threads += took
