@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,19 @@ def test_a_worker_can_reach_nothing_outside_itself(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert {name for name, how in found.items() if how == "done"} == MAY
     assert not (tmp_path / "qdwell.dbx").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its size")
+def test_opening_bytes_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they claim; afterwards the process may have what it had before."""
+    monkeypatch.setattr(sandbox, "OPENING_BYTES_MAX", 1 << 30)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with sandbox.opening():
+        bytearray(256 << 20)
+        with pytest.raises(MemoryError):
+            bytearray(2 << 30)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    bytearray(2 << 30)
 
 
 async def test_protections_that_are_required_and_missing_stop_the_start(

@@ -29,7 +29,7 @@ from qdwell.api.auth import Auth
 from qdwell.api.jobs import LIST_QUERY
 from qdwell.clock import ManualClock
 from qdwell.console.signin import NotSignedIn, SignIn
-from qdwell.engine import frames
+from qdwell.engine import frames, sandbox
 from qdwell.errors import ProgramError, RequestError, WorkerLost
 from qdwell.programs import Limits, check_submission
 from qdwell.programs.program_reader import read_model
@@ -149,7 +149,8 @@ TAKEN, REFUSED = "taken", "refused"
 def run(target: str, data: bytes) -> str:
     """What came of it: taken, or refused as is meant. Anything else is raised."""
     try:
-        TARGETS[target](data)
+        with sandbox.opening():  # as a worker's
+            TARGETS[target](data)
     except MEANT:
         return REFUSED
     return TAKEN

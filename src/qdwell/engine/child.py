@@ -98,9 +98,10 @@ def _draw(bench: Bench, frame: Frame) -> None:
 
     params, result = frame.parts
     try:
-        told = described(
-            frame.head["program"], params, result if frame.head["has_result"] else None
-        )
+        with sandbox.opening():
+            told = described(
+                frame.head["program"], params, result if frame.head["has_result"] else None
+            )
     except Exception:  # whatever the bytes led to: there is no picture, and the worker lives on
         traceback.print_exc()
         bench.channel.send({"op": "failed"})
@@ -228,7 +229,9 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
         if stage == "prepare":
             limits = Limits(int(head["executions_max"]), int(head["qpy_version_min"]))
             work = Work(head["job"], head["program"], content, limits)
-            value, facts = programs.prepare(work, bench.device(head["backend"]), cache)
+            device = bench.device(head["backend"])
+            with sandbox.opening():
+                value, facts = programs.prepare(work, device, cache)
             progress.facts = {**asdict(facts), "qiskit_version": QISKIT_VERSION}
         elif stage == "execute":
             value, on_device = _execute(bench, frame, pickles.opened(value))

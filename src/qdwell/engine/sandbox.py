@@ -26,14 +26,17 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 ADDRESS_BYTES_MIN = 4 << 30  # below this, OpenMP's and numpy's reservations alone would not fit
+OPENING_BYTES_MAX = 4 << 30  # what preparing the largest body that is accepted may need, and more
 NOFILE_MAX = 512
 NICE = {"machine": 0, "simulator": 5, "classical": 5}  # who waits for a machine has waited enough
+
+_statm: list[int] = []  # the open file that tells this process's size
 
 _PR_SET_NO_NEW_PRIVS = 38
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -120,6 +123,37 @@ def limit(memory_bytes: int) -> None:
     _lower(resource.RLIMIT_CORE, 0)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    _address_bytes()  # now, because that file is out of reach once we are confined
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """Bound what the opening of a user's bytes may add to this process's memory.
+
+    A few hundred bytes can say that they hold a hundred million qubits, in more places than anybody
+    can look at before the loader believes them. What a simulation may take is no measure for that.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = _address_bytes()
+    most = used + OPENING_BYTES_MAX
+    lower = used > 0 and (soft == resource.RLIM_INFINITY or most < soft)
+    if lower:
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        yield
+    finally:
+        if lower:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _address_bytes() -> int:
+    """How much address space this process has; 0 where nobody tells (only Linux does)."""
+    if not _statm:
+        try:
+            _statm.append(os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return 0
+    return int(os.pread(_statm[0], 100, 0).split()[0]) * resource.getpagesize()
 
 
 def budget_cpu(seconds: int | None) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _QPY_WITH_TABLE = 16  # from this version on the places of the circuits follow
 #: Of a circuit: sizes of the name and the phase, qubits, bits, metadata, registers, instructions,
 #: and, from QPY 12 on, variables.
 _CIRCUIT_HEADER = struct.Struct("!H1cHIIQIQI")
+#: One with a number for its phase, from there on; sizes that fit into half of their bytes.
+_INNER_HEADER = re.compile(rb"f\0\x08(?=.{8}\0{4}.{8}\0{4})", re.DOTALL)
 _PAULI_MODULE = "qiskit.quantum_info.operators"
 _NOISE_CLASSES = frozenset({"LayerError", "PauliLindbladError"})
 _PAULI_CLASSES = frozenset({"Pauli", "PauliList", "SparsePauliOp"})
@@ -222,10 +225,11 @@ class Decoder:
 
 
 def check_qpy(data: bytes, field: str, version_min: int = 13) -> None:
-    """Read the version of a QPY file before any loader sees the rest.
+    """Read the version of a QPY file, and how large it says it is, before any loader sees the rest.
 
     Raises:
-        CircuitError: not QPY, or a version that is not served.
+        CircuitError: not QPY, a version that is not served, or more qubits or bits than any circuit
+            here may have.
     """
     from qiskit.qpy.common import QPY_VERSION
 
@@ -243,6 +247,7 @@ def check_qpy(data: bytes, field: str, version_min: int = 13) -> None:
             field=field,
             solution="Write the circuit with a Qiskit release whose QPY version is in that range.",
         )
+    _check_claims(data, field)
 
 
 def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
@@ -254,7 +259,6 @@ def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
     from qiskit import QuantumCircuit, qpy
 
     check_qpy(data, field, version_min)
-    _check_claims(data, field)
     try:
         circuits = qpy.load(io.BytesIO(data))
     except (KeyboardInterrupt, SystemExit):
@@ -267,21 +271,29 @@ def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
 
 
 def _check_claims(data: bytes, field: str) -> None:
-    """Look at what the file says of its first circuit's size, before the loader believes it.
-
-    Raises:
-        CircuitError: more qubits or bits than any circuit here may have.
-    """
     start = _FILE_BYTES + (8 if data[6] >= _QPY_WITH_TABLE else 0) + 1  # the kind of program
-    if len(data) < start + _CIRCUIT_HEADER.size:
-        return  # the loader says it better
-    _, _, _, qubits, clbits, *_ = _CIRCUIT_HEADER.unpack_from(data, start)
-    if qubits > QUBITS_MAX or clbits > CLBITS_MAX:
-        raise CircuitError(
-            f"{field} says that it has {qubits} qubits and {clbits} classical bits; "
-            f"a circuit has at most {QUBITS_MAX} and {CLBITS_MAX}",
-            field=field,
+    claims = []
+    if len(data) >= start + _CIRCUIT_HEADER.size:  # else the loader says it better
+        _, _, _, qubits, clbits, *_ = _CIRCUIT_HEADER.unpack_from(data, start)
+        claims.append((qubits, clbits))
+    # Blocks and definitions are circuits inside of this one, in places that only a loader knows;
+    # what says that more follows than there is, is none. (The rest is the worker's bound's work.)
+    for match in _INNER_HEADER.finditer(data, start):
+        at = match.start() - 2
+        name, _, phase, qubits, clbits, meta, registers, steps, _ = (
+            _CIRCUIT_HEADER.unpack_from(data, at)
+            if len(data) >= at + _CIRCUIT_HEADER.size
+            else (0,) * 9
         )
+        if name + phase + meta + 10 * registers + 20 * steps <= len(data) - at:
+            claims.append((qubits, clbits))
+    for qubits, clbits in claims:
+        if qubits > QUBITS_MAX or clbits > CLBITS_MAX:
+            raise CircuitError(
+                f"{field} says that it has {qubits} qubits and {clbits} classical bits; "
+                f"a circuit has at most {QUBITS_MAX} and {CLBITS_MAX}",
+                field=field,
+            )
 
 
 def load_qasm3(text: str, field: str) -> QuantumCircuit:
