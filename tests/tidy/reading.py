@@ -1,4 +1,4 @@
-"""How the tidy tests read the repository: its Python files, parsed once."""
+"""How the tidy tests read the repository: its Python files, parsed and walked once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ class Source:
     text: str
     tree: ast.Module
 
-    @property
+    @functools.cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All that its tree consists of, walked once for all rules."""
+        return tuple(ast.walk(self.tree))
+
+    @functools.cached_property
     def name(self) -> str:
         """Its path from the root of the repository, as messages show it."""
         return self.path.relative_to(ROOT).as_posix()
@@ -32,7 +37,7 @@ class Source:
 
     def imports(self) -> Iterator[tuple[str, int]]:
         """Every module it imports, with the line; relative ones are made absolute."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((item.name, node.lineno) for item in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -48,13 +53,13 @@ class Source:
 
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
         """Every function and method."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node
 
     def calls(self) -> Iterator[tuple[str, ast.Call]]:
         """Every call, with the dotted name of what is called."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Call):
                 yield dotted(node.func), node
 

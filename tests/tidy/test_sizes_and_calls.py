@@ -78,7 +78,7 @@ def is_true(node: ast.expr) -> bool:
 
 def swallowed(source: Source) -> Iterator[str]:
     """Handlers that hide whatever went wrong."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = ast.unparse(node.type) if node.type else ""
@@ -96,6 +96,8 @@ def swallowed(source: Source) -> Iterator[str]:
 
 def reminders(source: Source) -> Iterator[str]:
     """Comments that put work off."""
+    if not _REMINDERS.search(source.text):
+        return
     for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
         if token.type == tokenize.COMMENT and _REMINDERS.search(token.string):
             yield f"{source.name}:{token.start[0]} {token.string}"
