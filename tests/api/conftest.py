@@ -20,7 +20,7 @@ import pytest_asyncio
 from qdwell.api.app import build
 from qdwell.clock import SystemClock, settle
 from qdwell.config import Backend, Config, Plan, Server
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.store import Store, accounts, new_id, open_store
 
 BASE = "/experimental/api/v1"

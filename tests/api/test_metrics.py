@@ -23,7 +23,7 @@ from qdwell.clock import ManualClock
 from qdwell.config import Config, Server
 from qdwell.core.decisions import PutJob
 from qdwell.core.job import Job, JobState
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.store import open_store
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "operate" / "grafana-dashboard.json"

@@ -25,7 +25,7 @@ from qdwell import console
 from qdwell.api.app import build
 from qdwell.clock import SystemClock
 from qdwell.config import Backend, Config, Plan
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.store import Store, accounts, new_id, open_store
 
 CONFIG = Config(

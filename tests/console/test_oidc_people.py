@@ -16,7 +16,7 @@ from qdwell import console
 from qdwell.api.app import build
 from qdwell.config import Config, Server
 from qdwell.config_sign_in import Oidc, SignIn
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.errors import ConfigError
 from qdwell.settings import read
 from qdwell.store.identities import Identity, identity_id

@@ -8,7 +8,7 @@ import pytest
 
 from console.conftest import Reader, Site
 from qdwell.core.group import Mode
-from qdwell.engine import NewGroup, NewJob
+from qdwell.engine.requests import NewGroup, NewJob
 
 PARAMS = b'{"pubs":[["OPENQASM 3.0; include \\"stdgates.inc\\"; qubit[2] q; bit[2] c; x q[0]; '
 PARAMS += b'cx q[0], q[1]; c = measure q;", null, 20]], "version": 2}'

@@ -10,7 +10,7 @@ import pytest
 from console.conftest import Reader, Site
 from programs.quantum_stock import both_kinds, params, seeded
 from programs.test_noise_learner import SMALL, gates, v2, v3
-from qdwell.engine import NewJob
+from qdwell.engine.requests import NewJob
 
 pytestmark = pytest.mark.timeout(300)
 

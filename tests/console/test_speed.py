@@ -19,7 +19,7 @@ from qdwell import console
 from qdwell.api.app import build
 from qdwell.clock import ManualClock
 from qdwell.config import Backend, Config
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.store import Store, accounts, open_store
 
 LIMIT_MS = 200

@@ -17,7 +17,7 @@ from qdwell.api.app import build
 from qdwell.clock import ManualClock, SystemClock
 from qdwell.config import Config, Server
 from qdwell.config_sign_in import Oidc, SignIn
-from qdwell.engine import Engine
+from qdwell.engine.engine import Engine
 from qdwell.store import Store, accounts, open_store
 from qdwell.store.identities import Identity
 from qdwell.store.people import People

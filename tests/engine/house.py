@@ -17,7 +17,8 @@ from qdwell.clock import Clock, ManualClock, SystemClock, settle
 from qdwell.config import Backend, Config, Plan, Retention
 from qdwell.core.group import Group, Mode
 from qdwell.core.job import Job
-from qdwell.engine import Engine, NewGroup, NewJob
+from qdwell.engine.engine import Engine
+from qdwell.engine.requests import NewGroup, NewJob
 from qdwell.engine.workers import ForkServer
 from qdwell.store import JobRow, Store, accounts, open_store
 

@@ -18,9 +18,9 @@ import orjson
 from qdwell.api.app import build
 from qdwell.clock import SystemClock
 from qdwell.config import Config
-from qdwell.engine import Engine
 from qdwell.engine import engine as engine_module
 from qdwell.engine import loop as engine_loop
+from qdwell.engine.engine import Engine
 from qdwell.engine.inbox import Item
 from qdwell.errors import StoreUnavailable
 from qdwell.store import open_store

@@ -107,7 +107,7 @@ def test_every_make_target_says_what_it_does() -> None:
 
 def test_every_route_is_documented(tmp_path: Path) -> None:
     from qdwell.api.app import build
-    from qdwell.engine import Engine
+    from qdwell.engine.engine import Engine
     from qdwell.store import open_store
 
     config, clock = Config(), ManualClock()

@@ -22,7 +22,8 @@ from qdwell.clock import iso
 from qdwell.core.decisions import PutGroup, PutJob
 from qdwell.core.group import REPORTED
 from qdwell.core.job import SERVER_WORDS
-from qdwell.engine import Change, Engine
+from qdwell.engine.engine import Engine
+from qdwell.engine.memory import Change
 from qdwell.store.ids import new_cursor
 
 KEPT = 20_000  # changes that can be told again

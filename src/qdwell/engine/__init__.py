@@ -4,20 +4,6 @@ The path through this folder, for a first reading: `engine` (what the API asks),
 decide, commit, act), `actions` (what each decision starts) and `reports` (what comes of it),
 `runs` (work in progress), `stations` (a backend's workers), `pools`, `workers`, `frames`,
 `forkserver`, and `child` (what runs inside a worker).
+
+Nothing is imported here: a worker has no use for the server's half.
 """
-
-from qdwell.core.forecast import Forecast
-from qdwell.engine.engine import Engine
-from qdwell.engine.memory import Change, InterimStored
-from qdwell.engine.requests import BackendView, MachineNow, NewGroup, NewJob
-
-__all__ = [
-    "BackendView",
-    "Change",
-    "Engine",
-    "Forecast",
-    "InterimStored",
-    "MachineNow",
-    "NewGroup",
-    "NewJob",
-]
