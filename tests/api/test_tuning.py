@@ -6,7 +6,7 @@ import gc
 import inspect
 import sys
 
-from qdwell.api import houses, server
+from qdwell.api import server, sharing
 
 
 def test_a_server_sets_its_interpreter() -> None:
@@ -21,4 +21,4 @@ def test_a_server_sets_its_interpreter() -> None:
         gc.set_threshold(*threshold)
     # It concerns the whole process, so a server in a test's process must not do it.
     assert "    tune()\n" in inspect.getsource(server.serve)
-    assert "gc.freeze()" in inspect.getsource(houses)
+    assert "gc.freeze()" in inspect.getsource(sharing)

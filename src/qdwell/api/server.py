@@ -26,14 +26,14 @@ import uvloop
 from fastapi import FastAPI
 
 from qdwell.api import listening, observe
-from qdwell.api.houses import Alone, Shared, Watch
+from qdwell.api.houses import Alone, Extend, House, Watch
 from qdwell.api.protocol import guarded, watch
-from qdwell.clock import SystemClock
+from qdwell.clock import Clock, SystemClock
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
 from qdwell.engine.memory import Watcher
 from qdwell.errors import ConfigError, StoreUnavailable
-from qdwell.store import Place, open_store
+from qdwell.store import Place, Store, open_store
 
 REQUESTS_GRACE_SECONDS = 5  # held requests are answered at once; others are short
 KEEP_ALIVE_SECONDS = 75  # a client that thinks between two jobs finds its connection still open
@@ -202,10 +202,7 @@ async def _serve(
     ):
         store.warm_up()
         observed, end_traces = _observers(config)
-        house: Alone | Shared = Alone(config, store, clock, observed, extend)
-        if config.store.database_url is not None:
-            peer_url = listening.peer_url(config.server, listener)
-            house = Shared(config, store, clock, observed, extend, peer_url)
+        house = _house(config, store, clock, observed, extend, listener)
         try:
             app = await house.start()
             bounds = watch(config.server)
@@ -238,6 +235,22 @@ async def _serve(
             await asyncio.to_thread(end_traces)
 
 
+def _house(
+    config: Config,
+    store: Store,
+    clock: Clock,
+    observed: Watch,
+    extend: Extend,
+    listener: socket.socket,
+) -> House:
+    if config.store.database_url is None:
+        return Alone(config, store, clock, observed, extend)
+    from qdwell.api.sharing import Shared
+
+    peer_url = listening.peer_url(config.server, listener)
+    return Shared(config, store, clock, observed, extend, peer_url)
+
+
 def _observers(config: Config) -> tuple[Watch, Callable[[], None]]:
     """How engines are watched, by the config: jobs logged and traced; and what sends the last."""
     watchers: list[Watcher] = [observe.log_change] if config.server.log_jobs else []
@@ -253,7 +266,7 @@ def _observers(config: Config) -> tuple[Watch, Callable[[], None]]:
     return watch, end
 
 
-async def _ready(house: Alone | Shared, *ends: asyncio.Future[None]) -> None:
+async def _ready(house: House, *ends: asyncio.Future[None]) -> None:
     """Wait until every backend is ready. One that does not start delays us, but not for ever."""
     ready = asyncio.ensure_future(house.ready())
     waits: set[asyncio.Future[None]] = {ready, *ends}
@@ -263,7 +276,7 @@ async def _ready(house: Alone | Shared, *ends: asyncio.Future[None]) -> None:
 
 async def _run(
     server: _Server,
-    house: Alone | Shared,
+    house: House,
     listener: socket.socket,
     on_ready: Callable[[], None],
 ) -> None:

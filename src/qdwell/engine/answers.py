@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qdwell import programs
 from qdwell.clock import Clock, stopwatch_ns
 from qdwell.core.forecast import RANKED_MAX, Forecast, forecast, with_reason
 from qdwell.core.group import Group
@@ -23,6 +22,7 @@ from qdwell.engine.meter import Meter
 from qdwell.engine.pools import LocalPool
 from qdwell.engine.requests import BackendView, MachineNow
 from qdwell.engine.stations import Station
+from qdwell.programs.options import check_submission
 
 REST = 10  # a forecast stands for so many times as long as it took: users who ask cannot stop work
 
@@ -56,9 +56,9 @@ class Answers:
         """Check shape and options of a job's input, without opening what is packed in it.
 
         Raises:
-            UnknownProgram, BadInput: as `programs.check_submission`.
+            UnknownProgram, BadInput: as `options.check_submission`.
         """
-        programs.check_submission(program_id, params)
+        check_submission(program_id, params)
 
     def backend(self, name: str) -> BackendView | None:
         """The backend of this name or alias."""

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 PRELOAD = (
     "qdwell.engine.child",
-    "qdwell.programs",
+    "qdwell.programs.stages",
     "qiskit.primitives",
     "qiskit.qpy",
     # Programs import these when the first job needs them, and a QPU should not wait for that.
