@@ -96,7 +96,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @contextmanager
 def serving(folder: Path, config: str) -> Iterator[Served]:
-    """Start a server on a folder; stop it at the end, with status 0."""
+    """Start a server on a folder; stop it at the end, with status 0, and without Qiskit loaded."""
     (folder / "qdwell.toml").write_text(config)
     command = [sys.executable, "-m", "qdwell", "serve", "--port", "0", "--data-dir", str(folder)]
     command += ["--config", str(folder / "qdwell.toml")]
@@ -108,6 +108,8 @@ def serving(folder: Path, config: str) -> Iterator[Served]:
             url = _announced(process)
             assert url, (folder / "server.log").read_text()[-4000:]
             yield Served(url, folder, run_qdwell(folder, "env"))
+            loaded = Path(f"/proc/{process.pid}/maps").read_text()
+            assert "qiskit" not in loaded, "what opens payloads belongs into workers"
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=STOP_S) == 0, (folder / "server.log").read_text()[-4000:]
         finally:

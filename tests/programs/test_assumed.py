@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from qiskit import QuantumCircuit
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 
 from programs.stock import ours
 from programs.test_mitigation import LEARN
 from qdwell.executors import Executor
 from qdwell.programs import ProgramError
+from qdwell.programs.simulator_options import STANDARD_GATES
 
 Devices = Callable[[str], Executor]
 AER, MANILA = "aer_simulator", "fake_manila"
@@ -29,6 +31,10 @@ def pair(a: int, b: int) -> QuantumCircuit:
 def counts(device: Executor, circuit: QuantumCircuit, **simulator: Any) -> Any:
     result, _ = ours("sampler", [(circuit, None, 20)], device, {"simulator": simulator})
     return result[0].data.c.get_counts()
+
+
+def test_the_gates_that_may_be_named_are_qiskits() -> None:
+    assert set(get_standard_gate_name_mapping()) == STANDARD_GATES
 
 
 def test_neighbours_are_checked(executor: Devices) -> None:

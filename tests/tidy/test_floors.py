@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -89,8 +91,6 @@ def test_imports_point_down() -> None:
 
 
 def test_the_core_and_the_errors_need_only_the_standard_library() -> None:
-    import sys
-
     found = [
         f"{source.name}:{line} imports {module}"
         for source in sources("src")
@@ -99,6 +99,22 @@ def test_the_core_and_the_errors_need_only_the_standard_library() -> None:
         if module.split(".")[0] not in sys.stdlib_module_names | {"qdwell"}
     ]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("process", "never"),
+    [
+        ("qdwell.cli.main, qdwell.api.server", {"qiskit", "psycopg", "httpx"}),
+        ("qdwell.engine.child, qdwell.programs.stages", {"sqlalchemy", "fastapi", "jwt"}),
+    ],
+)
+def test_a_process_loads_only_its_own_half(process: str, never: set[str]) -> None:
+    """What is not loaded starts no slower, and cannot be attacked."""
+    asked = f"import sys, {process}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert never & set(done.stdout.split()) == set()
 
 
 @pytest.mark.parametrize(

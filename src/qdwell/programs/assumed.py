@@ -15,13 +15,10 @@ from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.transpiler import CouplingMap, Target
 
 from qdwell.errors import ProgramError
-from qdwell.programs import rules
 from qdwell.programs.cache import content_key
 from qdwell.programs.pubs import BAD_INPUT
 from qdwell.wire.device import Batch, Device, Fitted, Outcome, Timing
 
-_QUBITS_MAX = 1_000
-_PAIRS_MAX = 10_000
 _ALWAYS = ("measure", "reset", "delay")
 _CONTROL_FLOW = {
     "if_else": IfElseOp,
@@ -29,27 +26,6 @@ _CONTROL_FLOW = {
     "while_loop": WhileLoopOp,
     "switch_case": SwitchCaseOp,
 }
-
-
-def coupling_map(value: Any, field: str) -> None:
-    """Rule of the option: a list of pairs of qubits."""
-    good = isinstance(value, list) and 0 < len(value) <= _PAIRS_MAX
-    if not good or not all(
-        isinstance(pair, list)
-        and len(pair) == 2
-        and pair[0] != pair[1]
-        and all(type(it) is int and 0 <= it < _QUBITS_MAX for it in pair)
-        for pair in value
-    ):
-        raise rules.bad(field, f"must be a list of pairs of qubits below {_QUBITS_MAX}")
-
-
-def basis_gates(value: Any, field: str) -> None:
-    """Rule of the option: a list of names of standard gates."""
-    known = get_standard_gate_name_mapping()
-    good = isinstance(value, list) and 0 < len(value) <= len(known)
-    if not good or not all(isinstance(it, str) and it in known for it in value):
-        raise rules.bad(field, "must be a list of names of Qiskit's standard gates")
 
 
 class Assumed:

@@ -20,17 +20,7 @@ from qiskit.transpiler.exceptions import TranspilerError
 
 from qdwell.errors import ProgramError
 from qdwell.programs import library, pubs, quantum
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How an experiment is made (O39)."""
-
-    randomizations: int
-    shots: int
-    depths: tuple[int, ...]
-    #: Checks by extra pulses before and after each circuit: `{pre_circuit: {...}, ...}`, or None.
-    checks: Mapping[str, Any] | None = None
+from qdwell.programs.learning_options import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from qdwell.programs import rules
@@ -21,6 +22,17 @@ DEFAULTS: Mapping[str, Any] = {
     "layer_pair_depths": [0, 1, 2, 4, 16, 32],
 }
 STRATEGY = "active-accum"  #: of twirling, the same
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an experiment is made (O39)."""
+
+    randomizations: int
+    shots: int
+    depths: tuple[int, ...]
+    #: Checks by extra pulses before and after each circuit: `{pre_circuit: {...}, ...}`, or None.
+    checks: Mapping[str, Any] | None = None
 
 
 def check_noise_learner(params: Mapping[str, Any]) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qdwell.programs import rules
-from qdwell.programs.learning import Settings
-from qdwell.programs.learning_options import DEFAULTS, LEARNING
+from qdwell.programs.learning_options import DEFAULTS, LEARNING, Settings
 from qdwell.programs.rules import Rules
 from qdwell.wire.device import Device
 

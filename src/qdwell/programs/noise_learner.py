@@ -19,8 +19,8 @@ from qiskit.circuit import CircuitInstruction
 from qdwell.errors import BadInput, ProgramError
 from qdwell.programs import learning, library, pubs, quantum
 from qdwell.programs.cache import Cache
-from qdwell.programs.learning import Experiment, Settings
-from qdwell.programs.learning_options import DEFAULTS, STRATEGY
+from qdwell.programs.learning import Experiment
+from qdwell.programs.learning_options import DEFAULTS, STRATEGY, Settings
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
 from qdwell.wire import arrays, codec, tensors
 from qdwell.wire.device import Device

@@ -13,11 +13,11 @@ from typing import Any
 
 from qdwell.errors import UnknownProgram
 from qdwell.programs import (
-    assumed,
     learning_options,
     mitigation_options,
     program_options,
     rules,
+    simulator_options,
     v1_options,
 )
 from qdwell.programs.rules import Check, Rules
@@ -152,8 +152,8 @@ def _local_only(value: Any, field: str) -> None:
 _SIMULATOR: Rules = {
     "noise_model": _local_only,
     "seed_simulator": rules.whole(0, _SEED_MAX),
-    "coupling_map": assumed.coupling_map,
-    "basis_gates": assumed.basis_gates,
+    "coupling_map": simulator_options.coupling_map,
+    "basis_gates": simulator_options.basis_gates,
 }
 _COMMON: Rules = {
     "default_shots": rules.whole(1),

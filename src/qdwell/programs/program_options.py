@@ -7,9 +7,10 @@ from typing import Any
 
 from qdwell.errors import BadInput
 from qdwell.programs import rules
-from qdwell.programs.program_reader import VERSIONS
 from qdwell.programs.rules import Rules
 
+#: Schemas of a quantum program that are read.
+VERSIONS = ("v0.1", "v0.2", "v1.0", "v1.1", "v2.0")
 SEED_MAX = 2**63 - 1
 ITEMS_MAX = 10_000
 

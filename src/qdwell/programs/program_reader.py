@@ -25,7 +25,6 @@ from qdwell.programs.work import Facts, Limits, Work
 from qdwell.wire import arrays, codec, tensors
 from qdwell.wire.device import Device
 
-VERSIONS = ("v0.1", "v0.2", "v1.0", "v1.1", "v2.0")
 _QPY_HEAD = 19  # bytes of a QPY file's header
 
 
