@@ -7,7 +7,7 @@ catalog are beside them, at the addresses where that client expects them (wire-p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route as PlainRoute
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -196,9 +197,26 @@ def older_routes(parts: Parts) -> list[Route]:
 
 
 class _Application(FastAPI):
-    """The framework's application with our edge before all of its layers, not behind them."""
+    """The framework's application with our edge before all of its layers, not behind them.
+
+    Its description is made when somebody asks for it: the models of all routes cost half a second,
+    which no start and no takeover shall wait for. What serves are plain routes, since each of our
+    endpoints reads its request itself.
+    """
 
     edge: ASGIApp
+    described: Sequence[Route] = ()
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of all routes (OpenAPI), made once."""
+        if self.openapi_schema is None:
+            full = FastAPI(
+                title=self.title, version=self.version, summary=self.summary, servers=self.servers
+            )
+            for route in self.described:
+                _describe(full, route)
+            self.openapi_schema = full.openapi()
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -226,9 +244,10 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
     metrics = Metrics(parts)
     table = routes(parts, metrics)
     for route in table:
-        _add(app, route)
+        _serve(app, route)
+    app.described = table
     hot = [Hot(it.method, tuple(it.path.split("/")), it.endpoint) for it in table if it.hot]
-    app.add_api_route("/docs", docs_page(app), include_in_schema=False)
+    app.add_route("/docs", docs_page(app))
     if config.server.old_clients:
         for base in (BASE, EXPERIMENTAL + BASE):
             waiting = WebSocketRoute(f"{base}/stream/jobs/{{job_id}}", Older(parts).stream)
@@ -239,7 +258,16 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
     return app
 
 
-def _add(app: FastAPI, route: Route) -> None:
+def _serve(app: FastAPI, route: Route) -> None:
+    async def answered(request: Request) -> Response:
+        return await route.endpoint(request, **request.path_params)  # type: ignore[no-any-return]
+
+    served = PlainRoute(route.path, answered)
+    served.methods = {route.method}  # and not HEAD with GET, which no client of ours asks
+    app.router.routes.append(served)
+
+
+def _describe(app: FastAPI, route: Route) -> None:
     responses: dict[int | str, dict[str, Any]] = {"default": {"model": m.ErrorBody}}
     if isinstance(route.answers, str):
         responses[200] = {"content": {route.answers: _TEXT}}
