@@ -9,6 +9,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from qiskit.circuit import Parameter
 from qiskit_ibm_runtime import RuntimeEncoder
 
 BIG = 300 * 1024 * 1024
+#: By a fuzzer: a worker dies of it, at its bound on memory.
+FOUND = Path(__file__).parent / "corpus" / "jobs" / "nested-circuit-of-134-million-qubits"
 
 
 def tagged(value: Any) -> Any:
@@ -229,6 +232,7 @@ HOSTILE: dict[str, Make] = {
     "ten million qubits": lambda: sampler([circuit_of(header_with(qubits=10**7))]),
     "four billion bits": lambda: sampler([circuit_of(header_with(clbits=2**32 - 1))]),
     "four billion registers": lambda: sampler([circuit_of(header_with(registers=2**32 - 1))]),
+    "a block of 134 million qubits": lambda: sampler([circuit_of(FOUND.read_bytes())]),
     "endless instructions": lambda: sampler([circuit_of(header_with(instructions=2**63))]),
     "endless metadata": lambda: sampler([circuit_of(header_with(metadata=2**63))]),
     "endless variables": lambda: sampler([circuit_of(header_with(variables=2**32 - 1))]),

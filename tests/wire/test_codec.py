@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import struct
 import subprocess
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qiskit import QuantumCircuit
+from qiskit import QuantumCircuit, qpy
 from qiskit.circuit import Parameter
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.qpy.common import QPY_VERSION
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 from qiskit_ibm_runtime.json import RuntimeDecoder, RuntimeEncoder
 
@@ -230,6 +232,22 @@ def old_qpy(version: int, formulas: bytes) -> bytes:
     written[6] = version
     written[18:19] = formulas
     return bytes(written)
+
+
+@pytest.mark.parametrize("version", range(13, QPY_VERSION + 1))
+def test_what_any_circuit_of_a_file_says_of_its_size_is_looked_at(version: int) -> None:
+    file = io.BytesIO()
+    circuits = [QuantumCircuit(3, 2, name="first"), QuantumCircuit(5, 4, name="other")]
+    qpy.dump(circuits, file, version=version)
+    good = file.getvalue()
+    codec.check_qpy(good, "f")
+    first, other = (struct.pack("!II", it.num_qubits, it.num_clbits) for it in circuits)
+    large = struct.pack("!II", codec.QUBITS_MAX + 1, 0)
+    # Before the table of places the other one is found by a loader alone.
+    claims = [first, other] if version >= 16 else [first]
+    for said in claims:
+        with pytest.raises(BadInput, match="says that it has 10001 qubits"):
+            codec.check_qpy(good.replace(said, large, 1), "f")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,13 +44,12 @@ CLBITS_MAX = 1_000_000
 
 _QPY_MAGIC = b"QISKIT"
 _QPY_FORMULAS_AT = 18  # "p" or "e": how formulas of parameters are written, from version 10 on
-_FILE_BYTES = 19  # of the file's header, from QPY 10 on
+_COUNT, _COUNT_AT = struct.Struct("!Q"), 10  # of circuits
+_FILE_BYTES = 20  # of the file's header, from QPY 10 on, and of the kind of program
 _QPY_WITH_TABLE = 16  # from this version on the places of the circuits follow
 #: Of a circuit: sizes of the name and the phase, qubits, bits, metadata, registers, instructions,
 #: and, from QPY 12 on, variables.
 _CIRCUIT_HEADER = struct.Struct("!H1cHIIQIQI")
-#: One with a number for its phase, from there on; sizes that fit into half of their bytes.
-_INNER_HEADER = re.compile(rb"f\0\x08(?=.{8}\0{4}.{8}\0{4})", re.DOTALL)
 _PAULI_MODULE = "qiskit.quantum_info.operators"
 _NOISE_CLASSES = frozenset({"LayerError", "PauliLindbladError"})
 _PAULI_CLASSES = frozenset({"Pauli", "PauliList", "SparsePauliOp"})
@@ -271,23 +269,19 @@ def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
 
 
 def _check_claims(data: bytes, field: str) -> None:
-    start = _FILE_BYTES + (8 if data[6] >= _QPY_WITH_TABLE else 0) + 1  # the kind of program
-    claims = []
-    if len(data) >= start + _CIRCUIT_HEADER.size:  # else the loader says it better
+    """Look at what each circuit of the file says of its size. What is inside of circuits (blocks,
+    definitions) only a loader finds; that is what the worker's bound on memory is for.
+    """
+    starts = [_FILE_BYTES]
+    if data[6] >= _QPY_WITH_TABLE and len(data) >= _FILE_BYTES:
+        (count,) = _COUNT.unpack_from(data, _COUNT_AT)
+        table = data[_FILE_BYTES : _FILE_BYTES + _COUNT.size * count]
+        whole = len(table) // _COUNT.size * _COUNT.size
+        starts = [at for (at,) in _COUNT.iter_unpack(table[:whole])]
+    for start in starts:
+        if start + _CIRCUIT_HEADER.size > len(data):
+            continue  # the loader says it better
         _, _, _, qubits, clbits, *_ = _CIRCUIT_HEADER.unpack_from(data, start)
-        claims.append((qubits, clbits))
-    # Blocks and definitions are circuits inside of this one, in places that only a loader knows;
-    # what says that more follows than there is, is none. (The rest is the worker's bound's work.)
-    for match in _INNER_HEADER.finditer(data, start):
-        at = match.start() - 2
-        name, _, phase, qubits, clbits, meta, registers, steps, _ = (
-            _CIRCUIT_HEADER.unpack_from(data, at)
-            if len(data) >= at + _CIRCUIT_HEADER.size
-            else (0,) * 9
-        )
-        if name + phase + meta + 10 * registers + 20 * steps <= len(data) - at:
-            claims.append((qubits, clbits))
-    for qubits, clbits in claims:
         if qubits > QUBITS_MAX or clbits > CLBITS_MAX:
             raise CircuitError(
                 f"{field} says that it has {qubits} qubits and {clbits} classical bits; "
