@@ -10,8 +10,10 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import PrimitiveResult, SamplerResult
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_aer.noise import NoiseModel, ReadoutError
 
 from qdwell import Estimator, Options, QiskitRuntimeService, Sampler, Session
+from qdwell.client.errors import RuntimeJobFailureError
 
 
 def turned() -> QuantumCircuit:
@@ -97,3 +99,19 @@ def test_the_call_styles_of_the_sampler(service: QiskitRuntimeService) -> None:
         assert isinstance(job.result(), SamplerResult)
     with pytest.raises(ValueError, match="parameters"):
         new.run(circuit)  # V1, without its values
+
+
+def test_o18_a_noise_model_goes_along(service: QiskitRuntimeService) -> None:
+    """With Aer's own object; what it does is in `programs/test_noise_model.py`."""
+    model = NoiseModel()
+    model.add_all_qubit_readout_error(ReadoutError([[0.0, 1.0], [1.0, 0.0]]))
+    circuit = QuantumCircuit(1)
+    circuit.x(0)
+    circuit.measure_all()
+    options = Options(resilience_level=0)
+    options.simulator.noise_model = model
+    sampler = Sampler(backend=service.backend("aer_simulator"), options=options)
+    assert sampler.run(circuit, shots=20).result().quasi_dists == [{0: 1.0}]
+    sampler = Sampler(backend=service.backend("fake_manila"), options=options)
+    with pytest.raises(RuntimeJobFailureError, match="noise_model is for ideal simulators"):
+        sampler.run(circuit, shots=20).result()

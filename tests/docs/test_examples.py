@@ -1,10 +1,11 @@
-"""The Python of the README, the quickstart, and *Use it from Python*, run as it is printed.
+"""The Python of the README, the quickstart, and two how-to pages, run as it is printed.
 
 What a page leaves to its reader (which circuits) is put before the block that needs it.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -70,6 +71,19 @@ def test_the_quickstart(program: Callable[[str], str]) -> None:
     assert re.search(r"'11': \d+", printed[0])
     assert printed[1].endswith("seconds of quantum time")
     assert printed[-1] == "4"
+
+
+def test_a_noise_model_of_ones_own(program: Callable[[str], str]) -> None:
+    """O18, O42: the counts are those of Aer with the same model and seed, as the page says."""
+    (text,) = blocks("docs/how-to/device-models.md")
+    more = (
+        "from qiskit_aer import AerSimulator\n"
+        "aer = AerSimulator(noise_model=model)\n"
+        "print(aer.run(bell, shots=1000, seed_simulator=7).result().get_counts())\n"
+    )
+    ours, theirs = map(ast.literal_eval, program(text + more).splitlines())
+    assert ours == theirs
+    assert len(ours) == 4
 
 
 def test_use_it_from_python(program: Callable[[str], str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_aer.noise import NoiseModel, ReadoutError
 from qiskit_ibm_runtime import EstimatorV2, QiskitRuntimeService, SamplerV2
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobFailureError
 from qiskit_ibm_runtime.noise_learner import NoiseLearner
@@ -89,6 +90,17 @@ def test_a_row_works_or_names_what_it_refuses(
         assert named, f"no option is named: {said}"
         row[named] = LEFT_OUT
     pytest.fail(f"it is refused for ever: {said}")
+
+
+def test_o42_a_noise_model_goes_along(service: QiskitRuntimeService) -> None:
+    """What it does there is in `programs/test_noise_model.py`; a machine's refusal in the rows."""
+    model = NoiseModel()
+    model.add_all_qubit_readout_error(ReadoutError([[0.0, 1.0], [1.0, 0.0]]))
+    circuit = QuantumCircuit(1)
+    circuit.measure_all()
+    options: dict[str, Any] = {"simulator": {"noise_model": model}}
+    sampler = SamplerV2(mode=service.backend("aer_simulator"), options=options)
+    assert sampler.run([circuit], shots=20).result()[0].data.meas.get_counts() == {"1": 20}
 
 
 def run(program: str, row: Row, service: QiskitRuntimeService) -> tuple[Any, Any, str]:

@@ -33,7 +33,7 @@ from qdwell.client.options import Options, body_fields, check_v1
 from qdwell.client.values import dumps
 from qdwell.errors import BadInput
 from qdwell.executors import Executor
-from qdwell.programs import Cache, Work, check_submission, prepare, run_all
+from qdwell.programs import Cache, ProgramError, Work, check_submission, prepare, run_all
 from qdwell.programs.v1_options import settings
 
 Devices = Callable[[str], Executor]
@@ -221,9 +221,12 @@ def test_o15_o16_o17_extrapolation_is_as_asked(executor: Devices) -> None:
         assert zne["noise_amplification"]["noise_amplifier"] == "LocalFoldingAmplifier"
 
 
-def test_o18_a_noise_model_is_refused_by_name() -> None:
-    with pytest.raises(BadInput, match="noise_model"):
-        params("sampler", measured_bell(), {"simulator": {"noise_model": {"errors": []}}})
+def test_o18_a_noise_model_is_for_simulators(executor: Devices) -> None:
+    """What it does there is in `test_noise_model`; a machine refuses it by name."""
+    sent = {"simulator": {"noise_model": {"errors": []}}}
+    assert result(executor(AER), "sampler", measured_bell(), **sent).quasi_dists
+    with pytest.raises(ProgramError, match="noise_model is for ideal simulators"):
+        result(executor(MANILA), "sampler", measured_bell(), **sent)
 
 
 def test_o19_a_seed_gives_the_same_counts(executor: Devices) -> None:

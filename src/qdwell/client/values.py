@@ -1,8 +1,8 @@
 """Python values to the tagged JSON of the wire, and results back.
 
-Sent are circuits (QPY), arrays, observables, and plain JSON; anything else is refused by name. What
-comes back was made by our own server, so its tags are few; an unknown one is an error, never a dict
-that surprises later.
+Sent are circuits (QPY), arrays, observables, noise models, and plain JSON; anything else is refused
+by name. What comes back was made by our own server, so its tags are few; an unknown one is an
+error, never a dict that surprises later.
 
 A circuit is written anew for each submission, because it may have been changed meanwhile and
 because writing takes less time than any check for that: 0.05 ms for a small ansatz.
@@ -131,10 +131,18 @@ def plain(value: Any) -> Any:
         return {"__type__": "complex", "__value__": [value.real, value.imag]}
     if isinstance(value, set | frozenset | tuple):
         return list(value)
+    if _is_noise_model(value):
+        return {"__type__": "NoiseModel", "__value__": value.to_dict()}
     to_list = getattr(value, "to_list", None)
     if callable(to_list):  # SparsePauliOp
         return {label: coeff.real for label, coeff in to_list()}
     raise IBMInputValueError(f"A {type(value).__name__} cannot be sent: {value!r}")
+
+
+def _is_noise_model(value: Any) -> bool:
+    """Told by its name: whoever has one has imported Aer, and others shall not wait for it."""
+    kind = type(value)
+    return kind.__name__ == "NoiseModel" and kind.__module__.startswith("qiskit_aer.")
 
 
 def dumps(value: Any, default: Callable[[Any], Any] = plain) -> bytes:

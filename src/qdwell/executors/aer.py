@@ -10,6 +10,7 @@ comes in parts.
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby, repeat
@@ -22,6 +23,7 @@ from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.transpiler import Target
 from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel
 
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
@@ -29,14 +31,17 @@ from qdwell.executors import base, configuration, methods, split
 from qdwell.executors.assembled import Assembled, Controller, Shelf, assembled
 from qdwell.executors.exact import Sampler
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
+from qdwell.wire.noise import JobNoise
 
 if TYPE_CHECKING:
-    from qdwell.executors.noise import CutNoise
+    from qdwell.executors.noise import Cuts
 
 #: Executions in one call of Aer: results come as one Python text per shot, about 60 bytes each.
 _CALL_EXECUTIONS_MAX = 1_000_000
 #: Circuits in one call of Aer: deep ones slow each other down when there are hundreds.
 _CALL_CIRCUITS_MAX = 64
+#: Noise models of jobs that are kept.
+_MODELS_MAX = 4
 
 #: What Aer runs beside gates.
 _WITHOUT_GATE = frozenset({"barrier", "delay", "measure", "reset", "store"}) | CONTROL_FLOW_OP_NAMES
@@ -64,7 +69,7 @@ class AerExecutor(base.InProcess):
         self,
         name: str,
         target: Target | None = None,
-        noise: CutNoise | None = None,
+        noise: Cuts | None = None,
         description: tuple[dict[str, Any], dict[str, Any]] | None = None,
         version: str = "1",
         timing: Timing | None = None,
@@ -80,7 +85,7 @@ class AerExecutor(base.InProcess):
         self._aer = AerSimulator()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._target: Target = self._aer.target if target is None else target
+            self._target: Target = _simulated(self._aer, noise) if target is None else target
         self._native = frozenset(self._aer.configuration().basis_gates) | _WITHOUT_GATE
         self._controller = Controller(self._aer)
         # Under noise, delays become instructions of their own before a run.
@@ -90,6 +95,7 @@ class AerExecutor(base.InProcess):
         self._sampler = Sampler(self._controller, names) if noise is None else None
         self._description = description
         self._clock = SystemClock()
+        self._under: OrderedDict[str, AerExecutor] = OrderedDict()
 
     @property
     def target(self) -> Target:
@@ -104,6 +110,30 @@ class AerExecutor(base.InProcess):
             else:
                 self._description = configuration.machine(self.name, self.version, self._target)
         return self._description
+
+    def under(self, noise: JobNoise) -> AerExecutor:
+        """The device with a job's noise model; the last few are kept.
+
+        Raises:
+            ProgramError: 1208, it has noise of its own, or the model does not fit its instructions.
+        """
+        from qdwell.executors.job_noise import CutJobNoise
+
+        if self._noise is not None:
+            raise base.no_noise_taken(self.name, "has noise of its own")
+        if (made := self._under.get(noise.mark)) is None:
+            made = self._under[noise.mark] = AerExecutor(
+                self.name,
+                None if self.simulator else self._target,
+                CutJobNoise(noise),
+                self._description,
+                f"{self.version}+{noise.mark}",
+                self.timing,
+            )
+        self._under.move_to_end(noise.mark)
+        if len(self._under) > _MODELS_MAX:
+            self._under.popitem(last=False)
+        return made
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
         """The circuit itself; on the plain simulator, library gates are compiled to Aer's own.
@@ -134,6 +164,8 @@ class AerExecutor(base.InProcess):
 
     def execute(self, batch: Batch) -> Outcome:
         """Run the batch; the outcome's times are those of the simulation."""
+        if batch.noise is not None:
+            return self.under(batch.noise).execute(replace(batch, noise=None))
         start = self._clock.now()
         samples: list[Samples] = []
         step = max(1, min(_CALL_CIRCUITS_MAX, _CALL_EXECUTIONS_MAX // max(1, batch.shots)))
@@ -198,6 +230,13 @@ class AerExecutor(base.InProcess):
         if not result.success:
             return result.status, []
         return None, [vars(entry.data) for entry in result.results]
+
+
+def _simulated(aer: AerSimulator, noise: Cuts | None) -> Target:
+    """What a simulator takes; under a noise model Aer compiles to the gates of the model."""
+    if noise is None:
+        return aer.target
+    return AerSimulator(noise_model=NoiseModel(basis_gates=noise.basis_gates)).target
 
 
 def _failed(why: str) -> ProgramError:

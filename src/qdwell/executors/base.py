@@ -23,9 +23,14 @@ from qiskit.transpiler import Target
 from qdwell.clock import stopwatch_ns
 from qdwell.errors import ProgramError
 from qdwell.wire.device import Batch, Fitted, Outcome, Timing
+from qdwell.wire.noise import JobNoise
 
 #: Aer seeds circuit `i` of a run with `seed + SEED_STEP * i`; so do we, also for a part of a run.
 SEED_STEP = 2113
+
+
+#: Why a backend takes no noise model, where nothing better can be said.
+NOT_OURS = "is none of them"
 
 
 class RunStatus(StrEnum):
@@ -84,6 +89,14 @@ class Executor(Protocol):
 
     def release(self, lease: str) -> None:
         """End a lease; an unknown token is ignored."""
+        ...
+
+    def under(self, noise: JobNoise) -> Executor:
+        """The device as it is with a job's own noise model (O18); most take none.
+
+        Raises:
+            ProgramError: 1208, it takes none, or cannot have this one.
+        """
         ...
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
@@ -148,6 +161,14 @@ class InProcess:
     def release(self, lease: str) -> None:
         """Nothing to close."""
 
+    def under(self, noise: JobNoise) -> Executor:
+        """No noise but its own, unless a kind of device knows better.
+
+        Raises:
+            ProgramError: 1208, always.
+        """
+        raise no_noise_taken(str(getattr(self, "name", "the backend")), NOT_OURS)
+
     def start(self, batch: Batch) -> str:
         """Note the batch; it is worked off by `result`."""
         run = f"run-{self._origin}-{next(self._serial)}"
@@ -197,6 +218,15 @@ def execution_failed(why: str) -> ProgramError:
         5203,
         f"The execution failed: {why}",
         "Try again; if it fails again, ask the operator with the job's id.",
+    )
+
+
+def no_noise_taken(name: str, why: str) -> ProgramError:
+    """The failure of a job that brings a noise model to a device that takes none (O18)."""
+    return ProgramError(
+        1208,
+        f"noise_model is for ideal simulators, and {name} {why}",
+        "Remove noise_model from the options, or use a simulator without noise.",
     )
 
 

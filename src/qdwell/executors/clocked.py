@@ -30,6 +30,7 @@ from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
 from qdwell.executors import base
 from qdwell.wire.device import Batch, Fitted, Outcome, Timing
+from qdwell.wire.noise import JobNoise
 
 _KEYS = ("scale", "overhead_ms", "rep_delay_us")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
@@ -76,6 +77,14 @@ class Clocked:
         """A lease; a job has one, so its overhead is due once."""
         self._overhead_due = True
         return self._device.acquire()
+
+    def under(self, noise: JobNoise) -> Clocked:
+        """The device with a job's noise model, and the same clock.
+
+        Raises:
+            ProgramError: 1208, it takes none, or cannot have this one.
+        """
+        return Clocked(self._device.under(noise), self.timing)
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
         """The circuit with its length on the device."""

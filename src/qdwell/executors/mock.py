@@ -17,6 +17,7 @@ from qiskit.transpiler import Target
 from qdwell.clock import SystemClock
 from qdwell.executors import base
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
+from qdwell.wire.noise import JobNoise
 
 
 class StandIn(base.InProcess):
@@ -94,6 +95,14 @@ class Mock(base.InProcess):
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """As the device; the server shows it under the twin's name."""
         return self._device.describe()
+
+    def under(self, noise: JobNoise) -> Mock:
+        """As on the device, which may refuse it; random bits stay random.
+
+        Raises:
+            ProgramError: 1208, the device takes none, or cannot have this one.
+        """
+        return Mock(self.name, self._device.under(noise))
 
     def execute(self, batch: Batch) -> Outcome:
         """Uniformly random bits, by the batch's seed if it has one."""

@@ -40,7 +40,7 @@ from qdwell.wire.device import Fitted
 PIN = "qdwell_pin"
 
 #: Errors of these parts alone are within a stabilizer simulation.
-_REGULAR = frozenset({"id", "x", "y", "z", "pauli", "reset", "h", "s", "sdg", "cx", "cz", "swap"})
+REGULAR = frozenset({"id", "x", "y", "z", "pauli", "reset", "h", "s", "sdg", "cx", "cz", "swap"})
 
 #: Cut models that are kept for each device.
 _MODELS_MAX = 256
@@ -48,27 +48,14 @@ _MODELS_MAX = 256
 _Key = tuple[frozenset[str], frozenset[int], bool]
 
 
-class CutNoise:
-    """The noise of one device, given out in cuts.
+class Cuts:
+    """A noise model that is given out in cuts; what its errors are, each kind of model says."""
 
-    Args:
-        properties: the device's calibration, as the fake backend holds it.
-        basis_gates: the device's basis gates.
-        dt: length of one time step in seconds, for delays.
-    """
+    #: What is compiled to under this model.
+    basis_gates: list[str]
 
-    def __init__(self, properties: Any, basis_gates: list[str], dt: float | None) -> None:
-        self._properties = properties
-        self._basis_gates = basis_gates
-        self._gates: dict[frozenset[int], list[tuple[int, Any]]] = defaultdict(list)
-        for place, gate in enumerate(properties.gates):
-            self._gates[frozenset(gate.qubits)].append((place, gate))
-        self._errors: dict[int, list[tuple[str, list[int], Any]]] = {}
-        self._readout = {tuple(q): error for q, error in basic_device_readout_errors(properties)}
-        self._delay_pass = _delay_pass(properties, dt)
+    def __init__(self) -> None:
         self._models: OrderedDict[_Key, tuple[NoiseModel, dict[str, Any]]] = OrderedDict()
-        self._pin: Any = None
-        self._pin_sought = False
         self._matrices: dict[tuple[Any, ...], NDArray[np.float64]] = {}
 
     def cut(
@@ -112,6 +99,43 @@ class CutNoise:
             self._matrices[key] = self._matrix(operation, qubit)
         return self._matrices[key]
 
+    def readout(self, qubit: int) -> tuple[float, float]:
+        """Probability of reading 1 for a 0, and 0 for a 1."""
+        raise NotImplementedError
+
+    def irregular(self, fit: Fitted) -> bool:
+        """Has the circuit an error that is neither Pauli nor reset?"""
+        raise NotImplementedError
+
+    def _matrix(self, operation: Any, qubit: int) -> NDArray[np.float64]:
+        raise NotImplementedError
+
+    def _build(self, names: frozenset[str], qubits: frozenset[int], pinned: bool) -> NoiseModel:
+        raise NotImplementedError
+
+
+class CutNoise(Cuts):
+    """The noise of one device, given out in cuts.
+
+    Args:
+        properties: the device's calibration, as the fake backend holds it.
+        basis_gates: the device's basis gates.
+        dt: length of one time step in seconds, for delays.
+    """
+
+    def __init__(self, properties: Any, basis_gates: list[str], dt: float | None) -> None:
+        super().__init__()
+        self._properties = properties
+        self.basis_gates = basis_gates
+        self._gates: dict[frozenset[int], list[tuple[int, Any]]] = defaultdict(list)
+        for place, gate in enumerate(properties.gates):
+            self._gates[frozenset(gate.qubits)].append((place, gate))
+        self._errors: dict[int, list[tuple[str, list[int], Any]]] = {}
+        self._readout = {tuple(q): error for q, error in basic_device_readout_errors(properties)}
+        self._delay_pass = _delay_pass(properties, dt)
+        self._pin: Any = None
+        self._pin_sought = False
+
     def _matrix(self, operation: Any, qubit: int) -> NDArray[np.float64]:
         made = np.eye(4)
         for place, gate in self._gates[frozenset({qubit})]:
@@ -138,7 +162,7 @@ class CutNoise:
         for qubits, gates in self._gates.items():
             for place, gate in gates if qubits <= fit.qubits else ():
                 if gate.gate in fit.names and any(
-                    step.operation.name not in _REGULAR
+                    step.operation.name not in REGULAR
                     for _, _, error in self._errors_of(place, gate)
                     for circuit in error.circuits
                     for step in circuit
@@ -147,7 +171,7 @@ class CutNoise:
         return False
 
     def _build(self, names: frozenset[str], qubits: frozenset[int], pinned: bool) -> NoiseModel:
-        model = NoiseModel(basis_gates=self._basis_gates)
+        model = NoiseModel(basis_gates=self.basis_gates)
         for qubit in sorted(qubits):
             if (error := self._readout.get((qubit,))) is not None:
                 model.add_readout_error(error, [qubit])

@@ -23,6 +23,7 @@ from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
 from qdwell.executors import base, configuration
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
+from qdwell.wire.noise import JobNoise
 
 _AND = "+"  # between the ids of several jobs of one run
 _STATUS = {
@@ -101,6 +102,14 @@ class BackendExecutor:
 
     def release(self, lease: str) -> None:
         """A `BackendV2` has nothing to close."""
+
+    def under(self, noise: JobNoise) -> BackendExecutor:
+        """A backend's noise is its own.
+
+        Raises:
+            ProgramError: 1208, always.
+        """
+        raise base.no_noise_taken(self.name, base.NOT_OURS)
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
         """The circuit as it is."""

@@ -18,6 +18,7 @@ from qdwell.errors import ProgramError
 from qdwell.programs.cache import content_key
 from qdwell.programs.pubs import BAD_INPUT
 from qdwell.wire.device import Batch, Device, Fitted, Outcome, Timing
+from qdwell.wire.noise import JobNoise
 
 _ALWAYS = ("measure", "reset", "delay")
 _CONTROL_FLOW = {
@@ -44,6 +45,10 @@ class Assumed:
     def timing(self) -> Timing:
         """The simulator's own."""
         return self._device.timing
+
+    def under(self, noise: JobNoise) -> Device:
+        """The simulator with a noise model."""
+        return self._device.under(noise)
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
         """As the simulator fits it."""

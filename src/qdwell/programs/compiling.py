@@ -97,7 +97,7 @@ def _transpiled(
             how["coupling_map"] = None if coupling is None else CouplingMap(coupling)
             how["basis_gates"] = basis or sorted(device.target.operation_names)
         manager = generate_preset_pass_manager(
-            optimization_level=chosen.optimization(simulator=device.simulator),
+            optimization_level=chosen.optimization(device),
             initial_layout=layout,
             seed_transpiler=SEED,
             **how,

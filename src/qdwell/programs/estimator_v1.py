@@ -81,7 +81,7 @@ def prepare(
         ProgramError: why the job fails.
     """
     chosen = v1_options.settings(params)
-    level = chosen.mitigation(noiseless=device.simulator or device.noiseless)
+    level = chosen.mitigation(device)
     # Twirled circuits share the shots, so these are rounded up (O23).
     shots = -(-chosen.shots // readout.TWIRLS) * readout.TWIRLS if level else chosen.shots
     factors = chosen.noise_factors if level == 2 else (1.0,)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qdwell.programs import rules
+from qdwell.programs import rules, simulator_options
 from qdwell.programs.rules import Rules
 
 V3_VERSIONS = ("v0.1", "v0.2", "v0.3")
@@ -98,7 +98,7 @@ _V2: Rules = {
         "support_qiskit": rules.fixed(True),
         "experimental": rules.empty,
         "simulator": {
-            "noise_model": rules.unset,
+            "noise_model": simulator_options.noise_model,
             "seed_simulator": rules.whole(0, SEED_MAX),
             "coupling_map": rules.unset,
             "basis_gates": rules.unset,

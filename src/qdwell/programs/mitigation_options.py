@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qdwell.programs import rules
+from qdwell.programs import rules, simulator_options
 from qdwell.programs.learning_options import DEFAULTS, LEARNING, Settings
 from qdwell.programs.rules import Rules
 from qdwell.wire.device import Device
@@ -137,15 +137,16 @@ def check_together(params: Mapping[str, Any]) -> None:
 def leveled(params: Mapping[str, Any], device: Device) -> Mapping[str, Any]:
     """The params of an estimator's job with its level, whether it names one or not (O33).
 
-    A machine without noise has nothing to mitigate, so that it, as a simulator, has level 0 unless
-    the job asks for another.
+    A device without noise has nothing to mitigate, so that it has level 0 unless the job asks for
+    another; so has a simulator that has got none from the job.
 
     Raises:
         BadInput: options that cannot go together at that level.
     """
     if params.get("resilience_level") is not None:
         return params
-    level = LEVEL_NOISELESS if device.simulator or device.noiseless else LEVEL
+    plain = device.simulator and (simulator_options.noise_sent(params)[0] is None)
+    level = LEVEL_NOISELESS if plain or device.noiseless else LEVEL
     chosen = {**params, "resilience_level": level}
     check_together(chosen)
     return chosen

@@ -145,12 +145,8 @@ _PARTS: Mapping[str, Check] = {
 }
 
 
-def _local_only(value: Any, field: str) -> None:
-    raise rules.refused(field, value, "it is for local mode; a backend here has its own noise")
-
-
 _SIMULATOR: Rules = {
-    "noise_model": _local_only,
+    "noise_model": simulator_options.noise_model,
     "seed_simulator": rules.whole(0, _SEED_MAX),
     "coupling_map": simulator_options.coupling_map,
     "basis_gates": simulator_options.basis_gates,

@@ -61,7 +61,7 @@ def prepare(
         ProgramError: why the job fails.
     """
     chosen = v1_options.settings(params)
-    level = chosen.mitigation(noiseless=device.simulator or device.noiseless)
+    level = chosen.mitigation(device)
     reader = pubs.Reader(work, device, cache)
     given = params.get("parameter_values") or [None] * len(params["circuits"])
     plans: list[Plan] = []

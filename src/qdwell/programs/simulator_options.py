@@ -1,13 +1,19 @@
-"""Options of a simulator that is asked to be a machine, on plain JSON (O42); see `assumed`."""
+"""Options of a simulator, on plain JSON: as it is to be a machine, or noisy (O18, O42).
+
+What they do is in `assumed` and in `noise_model`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qdwell.programs import rules
 
 _QUBITS_MAX = 1_000
 _PAIRS_MAX = 10_000
+NOISE_ERRORS_MAX = 10_000
+NOISE_TAG = "NoiseModel"
 #: Qiskit's standard gates by name. They stand here because the API does not load Qiskit.
 STANDARD_GATES = frozenset(
     [
@@ -87,3 +93,32 @@ def basis_gates(value: Any, field: str) -> None:
     good = isinstance(value, list) and 0 < len(value) <= len(STANDARD_GATES)
     if not good or not all(isinstance(it, str) and it in STANDARD_GATES for it in value):
         raise rules.bad(field, "must be a list of names of Qiskit's standard gates")
+
+
+#: What the option takes.
+NOISE_WORDS = f"a noise model of Aer, or its to_dict, with at most {NOISE_ERRORS_MAX} errors"
+
+
+def is_noise_model(value: Any) -> bool:
+    """Whether a value looks like a noise model; a worker reads what is in it."""
+    inner = value
+    if isinstance(value, Mapping) and "__type__" in value:
+        inner = value.get("__value__") if value["__type__"] == NOISE_TAG else None
+    if not isinstance(inner, Mapping) or set(inner) != {"errors"}:
+        return False
+    errors = inner["errors"]
+    return isinstance(errors, list) and len(errors) <= NOISE_ERRORS_MAX
+
+
+def noise_model(value: Any, field: str) -> None:
+    """Rule of the option."""
+    if not is_noise_model(value):
+        raise rules.bad(field, f"must be {NOISE_WORDS}")
+
+
+def noise_sent(params: Mapping[str, Any]) -> tuple[Any, str]:
+    """What checked params have for a noise model, and where; None: nothing."""
+    if "version" not in params:
+        return (params.get("run_options") or {}).get("noise_model"), "run_options.noise_model"
+    simulator = (params.get("options") or {}).get("simulator") or {}
+    return simulator.get("noise_model"), "options.simulator.noise_model"

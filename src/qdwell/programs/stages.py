@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
 from qdwell.clock import stopwatch_ns
@@ -16,6 +17,7 @@ from qdwell.programs import (
     executor,
     mitigation_options,
     noise_learner,
+    noise_model,
     sampler,
     sampler_mitigated,
     sampler_v1,
@@ -39,6 +41,8 @@ _PROGRAMS: dict[str, ModuleType] = {
     "noise-learner": noise_learner,
 }
 _VERSIONED = ("sampler", "estimator")
+#: Those that may bring a noise model along.
+_NOISY = (*_VERSIONED, "noise-learner")
 #: Those that may take a simulator for a machine.
 _SEEN_AS = frozenset({"sampler", "estimator", sampler_mitigated.ID, estimator_mitigated.ID})
 
@@ -54,6 +58,9 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
     try:
         params = codec.parse(work.params)
         check_submission(work.program_id, params)
+        noise = noise_model.given(work, params, cache) if work.program_id in _NOISY else None
+        if noise is not None:
+            device = noise_model.Noisy(device, noise)
         if work.program_id == "estimator" and "version" in params:
             params = mitigation_options.leveled(params, device)
     except BadInput as error:
@@ -66,8 +73,10 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
             name = f"{name}-mitigated"
     if name in _SEEN_AS:
         device = assumed.assumed(params, device)
-    result: tuple[Prepared, Facts] = _PROGRAMS[name].prepare(work, params, device, cache)
-    return result
+    prepared: Prepared
+    facts: Facts
+    prepared, facts = _PROGRAMS[name].prepare(work, params, device, cache)
+    return (prepared if noise is None else replace(prepared, noise=noise)), facts
 
 
 def execute(prepared: Prepared, device: Device, emit_interim: Emit | None = None) -> Raw:
@@ -76,6 +85,8 @@ def execute(prepared: Prepared, device: Device, emit_interim: Emit | None = None
     Raises:
         ProgramError: the device failed (E28).
     """
+    if prepared.noise is not None:
+        device = noise_model.Noisy(device, prepared.noise)
     raw: Raw = _PROGRAMS[prepared.program_id].execute(prepared, device, emit_interim)
     return raw
 

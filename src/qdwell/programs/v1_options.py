@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qdwell.errors import BadInput
+from qdwell.programs.simulator_options import NOISE_WORDS, is_noise_model
+from qdwell.wire.device import Device
 
 DEFAULT_SHOTS = 4_000  # L22
 SEED_MAX = 2**63 - 1
@@ -42,14 +44,18 @@ class Settings:
     extrapolator: str
     #: What else the compiler is told; simulators alone take the last two.
     transpile: Mapping[str, Any]
+    #: The job brings a noise model along (O18).
+    noisy: bool
 
-    def optimization(self, *, simulator: bool) -> int:
-        """Level of compilation on this kind of device (O2)."""
-        return self.level if self.level is not None else (1 if simulator else 3)
+    def optimization(self, device: Device) -> int:
+        """Level of compilation on this device (O2)."""
+        plain = device.simulator and not self.noisy
+        return self.level if self.level is not None else (1 if plain else 3)
 
-    def mitigation(self, *, noiseless: bool) -> int:
-        """Level of resilience on this kind of device (O3)."""
-        return self.resilience if self.resilience is not None else (0 if noiseless else 1)
+    def mitigation(self, device: Device) -> int:
+        """Level of resilience on this device (O3)."""
+        plain = device.noiseless or (device.simulator and not self.noisy)
+        return self.resilience if self.resilience is not None else (0 if plain else 1)
 
 
 def check(program_id: str, params: Mapping[str, Any]) -> None:
@@ -104,6 +110,7 @@ def settings(params: Mapping[str, Any]) -> Settings:
         noise_factors=tuple(resilience.get("noise_factors") or (1, 3, 5)),
         extrapolator=resilience.get("extrapolator") or "LinearExtrapolator",
         transpile={key: value for key, value in transpile.items() if value is not None},
+        noisy=run.get("noise_model") is not None,
     )
 
 
@@ -161,7 +168,7 @@ _RUN: Mapping[str, tuple[Check, str]] = {
     "shots": (_whole(1, 10**9), "an integer from 1 on"),
     "init_qubits": (lambda it: it is True, "true; leaving qubits as they are is not implemented"),
     "seed_simulator": (_whole(0, SEED_MAX), "an integer from 0 on"),
-    "noise_model": (lambda it: it is None, "left out; use a device model instead"),
+    "noise_model": (is_noise_model, NOISE_WORDS),
 }
 
 

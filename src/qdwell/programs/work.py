@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qdwell.errors import ProgramError
+from qdwell.wire.noise import JobNoise
 
 __all__ = ["Facts", "Finished", "Limits", "Prepared", "ProgramError", "Raw", "Work"]
 
@@ -69,6 +70,8 @@ class Prepared:
     metadata: dict[str, Any]
     #: Pause before each shot, in microseconds (O40); None: the device's default.
     rep_delay_us: float | None = None
+    #: The job's own noise model (O18); None: there is none.
+    noise: JobNoise | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ class Decoder:
                 return arrays.unpack_array(payload, field, self._bounds.inflated_bytes)
             case "complex":
                 return _complex(payload, field)
-            case "ObservablesArray" | "NoiseLearnerResult":
+            case "ObservablesArray" | "NoiseLearnerResult" | "NoiseModel":
                 return self.decode(payload, field, depth + 1)
             case "_json":
                 return self._layer_error(value, field, depth)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qdwell.wire.noise import JobNoise
+
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.transpiler import Target
@@ -57,6 +59,8 @@ class Batch:
     ordered: bool = True
     #: Pause before each shot, in microseconds (O40); None: the device's default.
     rep_delay_us: float | None = None
+    #: The job's own noise model (O18); None: the device's own noise, if it has any.
+    noise: JobNoise | None = None
 
     def part(self, start: int, stop: int) -> Batch:
         """Circuits `start` to `stop` as a batch of their own, with the same samples."""
@@ -151,6 +155,14 @@ class Device(Protocol):
     @property
     def timing(self) -> Timing:
         """How long work holds the device."""
+        ...
+
+    def under(self, noise: JobNoise) -> Device:
+        """The device as it is with a job's own noise model (O18), to fit circuits for it.
+
+        Raises:
+            ProgramError: 1208, it takes none, or cannot have this one.
+        """
         ...
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
