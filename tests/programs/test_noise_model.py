@@ -79,11 +79,11 @@ def circuit(measured: bool = True) -> QuantumCircuit:
     return made
 
 
-def aers(model: NoiseModel, made: QuantumCircuit) -> dict[str, int]:
+def aers(model: NoiseModel, made: QuantumCircuit, shots: int = SHOTS) -> dict[str, int]:
     """The counts of Aer itself."""
     simulator = AerSimulator(noise_model=model)
     found: dict[str, int] = (
-        simulator.run(made, shots=SHOTS, seed_simulator=SEED).result().get_counts()
+        simulator.run(made, shots=shots, seed_simulator=SEED).result().get_counts()
     )
     return found
 
@@ -113,6 +113,26 @@ def test_o42_the_samples_are_those_of_aer(
     options["simulator"]["noise_model"] = None
     result, _ = ours("sampler", [(circuit(), None, SHOTS)], executor(AER), options)
     assert result[0].data.meas.get_counts() != counts
+
+
+def test_errors_that_a_circuit_does_not_meet_count_for_the_method(executor: Devices) -> None:
+    """Aer looks at the whole model when it chooses how to simulate; here it sees a part of it."""
+    model = NoiseModel()
+    model.add_all_qubit_quantum_error(depolarizing_error(0.03, 2), ["cx"])
+    made = QuantumCircuit(5)
+    made.h(0)
+    for qubit in range(4):
+        made.cx(qubit, qubit + 1)
+    made.measure_all()
+    counts = []
+    for place in range(2):
+        options = {"simulator": simulator(model)}
+        result, _ = ours("sampler", [(made, None, 20)], executor(AER), options)
+        counts.append(result[0].data.meas.get_counts())
+        assert counts[-1] == aers(model, made, 20)
+        if place == 0:
+            model.add_quantum_error(amplitude_damping_error(0.1), ["x"], [7])
+    assert counts[0] != counts[1]  # stabilizers, and then a state vector
 
 
 def test_o45_the_samples_are_those_of_local_mode(executor: Devices) -> None:
