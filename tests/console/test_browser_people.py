@@ -24,6 +24,7 @@ from qdwell.config import Config
 from qdwell.store import open_store
 from qdwell.store.identities import Identity
 from qdwell.store.people import People
+from qdwell.store.plan_book import PlanBook
 
 pytestmark = pytest.mark.timeout(300)  # a server, a provider, and a browser start first
 
@@ -31,7 +32,7 @@ PHONE, DESKTOP = {"width": 390, "height": 800}, {"width": 1280, "height": 850}
 MINE = ("/instances", "/instances/members", "/instances/tokens", "/start")
 OPERATORS = (
     "/admin", "/admin/accounts", "/admin/instances", "/admin/instances/team", "/admin/users",
-    "/admin/tokens", "/admin/plans", "/admin/audit",
+    "/admin/tokens", "/admin/plans", "/admin/plans/default", "/admin/plans/course", "/admin/audit",
 )  # fmt: skip
 
 
@@ -88,6 +89,8 @@ def campus(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[Ca
                 people.set_member("team", name, role)
                 people.link_identity(name, Identity(issuer, f"s-{name}"))
             people.create_user("physics", "eve")
+        with closing(open_store(folder / "lab")) as store:
+            PlanBook(store, "test", SystemClock().now(), Config().plans).create("course", {})
         yield made
 
 

@@ -61,7 +61,17 @@ PAGES = {
         f"/timeline?machine={BACKEND}&from={END - MONTH_MS}&to={END - MONTH_MS + 600_000}"
     ),
     "usage": "/instances",
+    "members": "/instances/members",
+    "tokens": "/instances/tokens",
     "admin": "/admin",
+    "all accounts": "/admin/accounts",
+    "all instances": "/admin/instances",
+    "an instance": "/admin/instances/other",
+    "all users": "/admin/users",
+    "all tokens": "/admin/tokens",
+    "plans": "/admin/plans",
+    "a plan": "/admin/plans/default",
+    "the audit log": "/admin/audit",
     "start": "/start",
 }
 

@@ -1,6 +1,7 @@
 """A campaign led by coverage on one decoder (atheris, which is libFuzzer for Python).
 
     cd tests && python -m security.fuzz TARGET SECONDS FOLDER      # TARGET: see `decoders`
+    cd tests && python -m security.fuzz campaign TARGET SECONDS FOLDER
 
 Inputs that are new to the coverage are collected in FOLDER/corpus, what was found in FOLDER. Copy a
 finding to tests/security/corpus/TARGET, and every test run tries it. Memory is bounded, so that a
@@ -10,7 +11,10 @@ does much else. Only what never comes back from native code is ended by the wall
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -20,13 +24,14 @@ from jwt import api_jws, api_jwt
 from jwt import utils as jws_utils
 
 from qdwell.api import auth, body
+from qdwell.clock import stopwatch_ns
 from qdwell.engine import frames
 from qdwell.programs import options, program_reader, rules
 from qdwell.wire import arrays, codec, tensors
 from security import decoders
 
 INPUT_BYTES_MAX = 20_000
-MEMORY_MB_MAX = 6_000  # above what a worker gives to the opening of bytes, which is bounded too
+MEMORY_MB_MAX = 8_000  # above what a worker gives to the opening of bytes, which is bounded too
 ONE_CPU_SECONDS_MAX = 20
 ONE_WALL_SECONDS_MAX = 900
 
@@ -53,6 +58,31 @@ class TooLong(BaseException):
 
 def _too_long(*_: object) -> None:
     raise TooLong(f"more than {ONE_CPU_SECONDS_MAX} s of the processor for one input")
+
+
+def campaign(target: str, seconds: int, folder: Path) -> tuple[int, int, str]:
+    """Run for so long: executions, how often the loader ran out of memory, and a finding or "".
+
+    The loader of QPY is Rust, which ends its process when it cannot have the memory that some bytes
+    claim. That is a worker's end, and its job's failure with a code; here the next run begins.
+    """
+    command = [sys.executable, "-m", "security.fuzz", target]
+    until, executions, ended = stopwatch_ns() + seconds * 10**9, 0, 0
+    while (left := (until - stopwatch_ns()) // 10**9) > 0:
+        told = subprocess.run(
+            [*command, str(left), str(folder)],
+            cwd=Path(__file__).parents[1],
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**os.environ, "RUST_BACKTRACE": "0"},
+        )
+        executions += sum(map(int, re.findall(r"executed_units: (\d+)", told.stderr)))
+        if told.returncode and "memory allocation of" not in told.stderr:
+            return executions, ended, told.stderr[-5_000:]
+        ended += bool(told.returncode)
+    return executions, ended, ""
 
 
 def main() -> None:
@@ -93,4 +123,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1] == "campaign":
+        sys.stdout.write(f"{campaign(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))}\n")
+    else:
+        main()

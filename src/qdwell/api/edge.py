@@ -40,6 +40,7 @@ from qdwell.errors import (
     TooManyRequests,
     UnknownRoute,
 )
+from qdwell.errors.inside import advised
 from qdwell.store.ids import new_trace
 
 EXPERIMENTAL = "/experimental"
@@ -226,7 +227,7 @@ def error_response(trace: str, error: RequestError) -> Response:
     }
     if error.field is not None:
         item["field"] = error.field
-    shown = f"{error.message} {error.solution}".strip()
+    shown = advised(error.message, error.solution)
     body = {
         "errors": [item],
         "trace": trace,

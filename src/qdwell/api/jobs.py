@@ -29,6 +29,7 @@ from qdwell.api.submission import check_tags
 from qdwell.api.turns import in_thread
 from qdwell.core.job import SERVER_WORDS, JobState
 from qdwell.errors import BadInput, JobNotFinal, UnknownJob
+from qdwell.errors.inside import advised
 from qdwell.store import JobRow
 from qdwell.wire.messages import TagsRequest
 
@@ -257,4 +258,4 @@ def error_text(row: JobRow) -> str:
     text = job.reason or "The job failed."
     if job.code is not None:
         text = f"Error code {job.code}; {text}"
-    return f"{text} {job.solution}" if job.solution else text
+    return advised(text, job.solution)

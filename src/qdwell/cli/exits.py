@@ -20,6 +20,7 @@ import typer
 import typer.core
 
 from qdwell.errors import QdwellError
+from qdwell.errors.inside import advised
 
 REFUSED, NOT_SIGNED_IN, NOT_FOUND, UNREACHABLE, JOB_FAILED, INTERRUPTED = 1, 3, 4, 5, 6, 130
 
@@ -50,7 +51,7 @@ def said(error: BaseException) -> str:
     """The error in one line, with what to do next if it is known."""
     text = " ".join(str(error).split())
     solution = " ".join(str(getattr(error, "solution", "") or "").split())
-    return text if not solution or solution in text else f"{text} {solution}"
+    return text if solution in text else advised(text, solution)
 
 
 class Teaching(typer.core.TyperGroup):

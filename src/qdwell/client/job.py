@@ -28,6 +28,7 @@ from qdwell.client.transport import Request, path_of
 from qdwell.client.values import dumps
 from qdwell.client.words import CODE_RAN_TOO_LONG, FINAL, Status, status_of
 from qdwell.clock import stopwatch_ns
+from qdwell.errors.inside import advised
 
 if TYPE_CHECKING:
     from qdwell.client.backend import Backend
@@ -146,8 +147,7 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         state = self._document.get("state", {})
         code, reason = state.get("reason_code"), state.get("reason")
         text = f"Error code {code}; {reason}" if code and reason else str(reason or "No reason.")
-        solution = state.get("reason_solution")
-        return f"{text} {solution}" if solution else text
+        return advised(text, state.get("reason_solution"))
 
     # ---- its result -----------------------------------------------------------------------------
 

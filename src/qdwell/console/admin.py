@@ -1,7 +1,8 @@
-"""Admin: machines' switches, accounts, instances of everybody, and the plans."""
+"""Admin: machines' switches, accounts, and instances of everybody."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from qdwell.api.operators import changed, taught
 from qdwell.console.forms import acted, label, paged, seconds, segment, told
 from qdwell.console.signin import Visitor
 from qdwell.console.site import Page, Site
-from qdwell.errors import NotAllowed
+from qdwell.errors import BadInput, NotAllowed
 from qdwell.store.tables_who import ROLES
 
 OWN = ("allocation_seconds", "limit_seconds", "spend_seconds")
@@ -41,6 +42,17 @@ async def operators_form(site: Site, request: Request, visitor: Visitor) -> dict
     return fields
 
 
+def closing(fields: Mapping[str, str]) -> bool:
+    """Whether a form closes or reopens.
+
+    Raises:
+        BadInput: it does neither.
+    """
+    if fields.get("do") not in ("close", "reopen"):
+        raise BadInput("do must be close or reopen.", field="do")
+    return fields["do"] == "close"
+
+
 class AdminPages:
     """The operator's pages."""
 
@@ -51,11 +63,6 @@ class AdminPages:
         """The machines with their switches."""
         machines = self._site.machines()
         return self._site.page(request, "admin.html", visitor, machines=machines)
-
-    async def plans(self, request: Request, visitor: Visitor) -> Response:
-        """The plans, as the config has them."""
-        plans = self._site.parts.engine.plans
-        return self._site.page(request, "admin_plans.html", visitor, plans=plans)
 
     async def accounts(self, request: Request, visitor: Visitor) -> Response:
         """Accounts; make one."""
@@ -81,6 +88,17 @@ class AdminPages:
             plan = fields.get("plan", "")
             made = await changed(self._site.parts, lambda: book.create_account(name, plan))
             return {"name": name, "token": made.token}
+
+        return await acted(request, visitor, act, self.accounts, "/admin/accounts")
+
+    async def close_account(self, request: Request, visitor: Visitor) -> Response:
+        """Close an account, or open it again."""
+        fields = await operators_form(self._site, request, visitor)
+
+        async def act() -> None:
+            book, closed = book_of(self._site.parts, visitor.caller.owner), closing(fields)
+            account = label(fields, "account", "Account")
+            await changed(self._site.parts, lambda: book.close_account(account, closed=closed))
 
         return await acted(request, visitor, act, self.accounts, "/admin/accounts")
 
@@ -149,6 +167,19 @@ class AdminPages:
             changes = {name: it for name, it in wanted.items() if row[name] != it}
             if changes:
                 await changed(parts, lambda: book.change_instance(row["crn"], changes))
+
+        return await acted(request, visitor, act, self.instance, _place(row["name"]))
+
+    async def close_instance(self, request: Request, visitor: Visitor) -> Response:
+        """Close an instance, or open it again; not the one that the operator is in."""
+        fields = await operators_form(self._site, request, visitor)
+        row = await self._row(request, visitor)
+
+        async def act() -> None:
+            book, closed = book_of(self._site.parts, visitor.caller.owner), closing(fields)
+            if row["crn"] == visitor.crn:
+                raise BadInput("You are in this instance now.", solution="Choose another first.")
+            await changed(self._site.parts, lambda: book.close_instance(row["crn"], closed=closed))
 
         return await acted(request, visitor, act, self.instance, _place(row["name"]))
 

@@ -15,6 +15,7 @@ from qdwell.api.feed import Feed
 from qdwell.api.parts import Parts
 from qdwell.console.admin import AdminPages, for_operators
 from qdwell.console.admin_people import AdminPeoplePages
+from qdwell.console.admin_plans import AdminPlanPages
 from qdwell.console.arriving import Arrivals, read_secret
 from qdwell.console.entry import Entry
 from qdwell.console.groups import GroupPages
@@ -77,22 +78,28 @@ def _people(site: Site) -> list[tuple[str, str, Page]]:
 
 
 def _operators(site: Site) -> list[tuple[str, str, Page]]:
-    admin, people = AdminPages(site), AdminPeoplePages(site)
+    admin, people, plans = AdminPages(site), AdminPeoplePages(site), AdminPlanPages(site)
     table = [
         ("GET", "/admin", admin.show),
         ("GET", "/admin/accounts", admin.accounts),
         ("POST", "/admin/accounts", admin.make_account),
+        ("POST", "/admin/accounts/close", admin.close_account),
         ("GET", "/admin/instances", admin.instances),
         ("POST", "/admin/instances", admin.make_instance),
         ("GET", "/admin/instances/{name}", admin.instance),
         ("POST", "/admin/instances/{name}", admin.change_instance),
+        ("POST", "/admin/instances/{name}/close", admin.close_instance),
         ("POST", "/admin/instances/{name}/members", admin.put_member),
         ("POST", "/admin/instances/{name}/members/remove", admin.remove_member),
         ("GET", "/admin/users", people.users),
         ("POST", "/admin/users", people.change_user),
         ("GET", "/admin/tokens", people.tokens),
         ("POST", "/admin/tokens", people.change_token),
-        ("GET", "/admin/plans", admin.plans),
+        ("GET", "/admin/plans", plans.plans),
+        ("POST", "/admin/plans", plans.make),
+        ("GET", "/admin/plans/{name}", plans.plan),
+        ("POST", "/admin/plans/{name}", plans.change),
+        ("POST", "/admin/plans/{name}/remove", plans.remove),
         ("GET", "/admin/audit", people.audit),
     ]
     return [(method, path, for_operators(site, page)) for method, path, page in table]

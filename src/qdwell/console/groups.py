@@ -79,7 +79,7 @@ class GroupPages:
             asyncio.to_thread(browse.in_order, store, visitor.crn, group_id, limit=JOBS_SHOWN),
             asyncio.to_thread(store.story, group_id),
             asyncio.to_thread(store.cache_counts, group_id),
-            asyncio.to_thread(ledger, store, visitor.crn, since, until),
+            asyncio.to_thread(ledger, store, visitor.crn, since, until, group_id),
         )
         queued = first_queued(rows)
         return self._site.page(
@@ -92,7 +92,7 @@ class GroupPages:
             jobs_shown=JOBS_SHOWN,
             history=history,
             timers=timers(row.group),
-            waits=queued and waits(self._site.parts.engine.forecast(queued.id), queued),
+            waits=queued and waits(self._site.parts.engine.forecast(queued.id), queued, now),
             usage=usage_split(row.group, (it.entry for it in entries), now),
             cache=cache,
         )

@@ -20,6 +20,7 @@ from qdwell.errors import BadInput, UnknownJob
 from qdwell.store import JobRow, browse
 
 PAGE = 50
+SOON_MS = 2_000
 STATES: dict[str, tuple[JobState, ...]] = {
     "queued": (JobState.QUEUED,),
     "running": tuple(sorted(RUNNING)),
@@ -93,7 +94,7 @@ class JobPages:
             story=story,
             logs=logs if row.job.final else None,
             metrics=_flat(metrics_document(row, forecast)),
-            waits=waits(forecast, row.job),
+            waits=waits(forecast, row.job, parts.clock.now()),
             phases=phases(row.job, parts.clock.now()),
             problem=error_text(row) if row.job.state is JobState.FAILED else row.job.reason,
             code=python_of(row, visitor.caller.instance.name, self._origin(request)),
@@ -196,7 +197,7 @@ def _whole(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 8 else 1
 
 
-def waits(forecast: Forecast | None, job: Job) -> dict[str, Any] | None:
+def waits(forecast: Forecast | None, job: Job, now: int) -> dict[str, Any] | None:
     """Why a job waits, and until when as far as can be told."""
     if job.state is not JobState.QUEUED:
         return None
@@ -206,6 +207,7 @@ def waits(forecast: Forecast | None, job: Job) -> dict[str, Any] | None:
         "reason": forecast.reason,
         "position": forecast.position,
         "start_at": forecast.start_at,
+        "overdue": (forecast.latest_at or forecast.start_at or now + SOON_MS) < now + SOON_MS,
         "earliest_at": forecast.earliest_at,
         "latest_at": forecast.latest_at,
     }

@@ -85,7 +85,6 @@ def draw(scene: Scene) -> Markup:
     height = qpu.y + qpu.tall + GAP + 26
     parts = [*_ruler(scene, height - 22)]
     for row in rows:
-        parts.append(svg.label(4, row.y + 18, row.name))
         parts.append(svg.rect(LEFT, row.y, WIDTH - LEFT, row.tall, "lane"))
     if scene.held:
         parts += timeline_busy.held(scene, held)
@@ -102,6 +101,8 @@ def draw(scene: Scene) -> Markup:
         parts.append(svg.line(x, TOP - 6, x, height - 22, "now"))
     if scene.grid is not None:
         parts += timeline_busy.told(scene, TOP, height - 22 - TOP)
+    # Last, so that they stay to be read over the rest where a narrow screen scrolls it.
+    parts.append(svg.tag("g", *_names(rows, height - 22), class_="names"))
     hatch = svg.tag(
         "defs",
         _pattern("idle", "M0 6 L6 0", 6, "hatch"),
@@ -122,6 +123,11 @@ def _rows(scene: Scene, lanes: int) -> list[Row]:
         rows.append(Row(name, y, tall))
         y += tall + GAP
     return rows
+
+
+def _names(rows: Sequence[Row], height: float) -> list[Markup]:
+    under = svg.rect(0, TOP - 2, LEFT - 14, height - TOP + 2, "under")
+    return [under, *(svg.label(4, row.y + 18, row.name) for row in rows)]
 
 
 def _title(scene: Scene) -> str:

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS_BYTES_MIN = 4 << 30  # below this, OpenMP's and numpy's reservations alone would not fit
-OPENING_BYTES_MAX = 4 << 30  # what preparing the largest body that is accepted may need, and more
+OPENING_BYTES_MAX = 6 << 30  # what preparing the largest body that is accepted may need, and more
 NOFILE_MAX = 512
 NICE = {"machine": 0, "simulator": 5, "classical": 5}  # who waits for a machine has waited enough
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 
+def advised(text: str, solution: str | None) -> str:
+    """What happened and what to do next, as sentences of one line."""
+    if not text or not solution:
+        return text or solution or ""
+    return f"{text}{'' if text.endswith(('.', '!', '?', ':')) else '.'} {solution}"
+
+
 class QdwellError(Exception):
     """Anything that qdwell raises on purpose."""
 

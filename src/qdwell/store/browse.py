@@ -41,7 +41,9 @@ class Wanted:
         if self.backend is not None:
             found.append(jobs.c.backend == self.backend)
         if self.group is not None:
-            found.append(jobs.c.group == self.group)
+            # By the index of groups: SQLite would else look through the instance's jobs for them.
+            mine = select(jobs.c.seq).where(jobs.c.group == self.group)
+            found.append(jobs.c.seq.in_(mine))
         if self.tag is not None:
             found.append(jobs.c.id.in_(select(job_tags.c.job).where(job_tags.c.tag == self.tag)))
         if self.text is not None:

@@ -27,20 +27,32 @@ class LedgerRow:
     user_id: str | None
 
 
-def ledger(store: Store, instance: str, start: int, end: int) -> list[LedgerRow]:
+def ledger(
+    store: Store, instance: str, start: int, end: int, group: str | None = None
+) -> list[LedgerRow]:
     """Return what an instance held of any machine in [start, end), in order of time.
 
-    What is open runs to `end`. The charged milliseconds add up to `Store.usage`.
+    What is open runs to `end`. The charged milliseconds add up to `Store.usage`. With `group`, only
+    what that session or batch held, which must have been created at `start` or later and, if it is
+    closed, closed by `end`.
     """
+    ended = charges.c.end > start
+    if group is not None:  # it holds nothing after its end, so later charges need no look
+        ended &= charges.c.end <= end
     with store.database.reading() as connection:
         query = select_charges().where(
             charges.c.instance == instance,
             charges.c.start < end,
-            or_(charges.c.end.is_(None), charges.c.end > start),
+            or_(charges.c.end.is_(None), ended),
         )
+        if group is not None:
+            query = query.where(charges.c.group == group)
+        there = _there(instance, start, end)
+        if group is not None:
+            there &= groups.c.id == group
         found = [charge_of(row) for row in connection.execute(query)]
-        sessions = list(_sessions(connection, instance, start, end))
-        users = _users(connection, instance, start, end)
+        sessions = list(_sessions(connection, instance, there))
+        users = _users(connection, instance, start, end, there, group)
     return [
         LedgerRow(each, users.get(each.job or "") or users.get(each.group or ""))
         for each in entries(found, sessions, start, end)
@@ -56,8 +68,10 @@ def _there(instance: str, start: int, end: int) -> ColumnElement[bool]:
     )
 
 
-def _sessions(connection: Connection, instance: str, start: int, end: int) -> Iterator[Session]:
-    mine = _there(instance, start, end) & (groups.c.mode == Mode.SESSION.value)
+def _sessions(
+    connection: Connection, instance: str, there: ColumnElement[bool]
+) -> Iterator[Session]:
+    mine = there & (groups.c.mode == Mode.SESSION.value)
     backends = dict(connection.execute(select(groups.c.id, groups.c.backend).where(mine)).all())
     stories: dict[str, list[Line]] = {each: [] for each in backends}
     own: dict[str, list[Line]] = {each: [] for each in backends}
@@ -94,13 +108,23 @@ def _read(connection: Connection, query: Select[Any]) -> Iterator[tuple[str, Lin
         yield whose, Line(*line)
 
 
-def _users(connection: Connection, instance: str, start: int, end: int) -> dict[str, str]:
+def _users(
+    connection: Connection,
+    instance: str,
+    start: int,
+    end: int,
+    there: ColumnElement[bool],
+    group: str | None,
+) -> dict[str, str]:
     """Whose the jobs and groups are."""
-    of_groups = select(groups.c.id, groups.c.user_id).where(_there(instance, start, end))
-    of_jobs = select(jobs.c.id, jobs.c.user_id).where(
+    of_groups = select(groups.c.id, groups.c.user_id).where(there)
+    ran = (
         jobs.c.instance == instance,
         jobs.c.running_at < end,
         or_(jobs.c.finished_at.is_(None), jobs.c.finished_at > start),
+    )
+    of_jobs = select(jobs.c.id, jobs.c.user_id).where(
+        *(ran if group is None else (jobs.c.group == group,))
     )
     rows: Sequence[Any] = [*connection.execute(of_groups), *connection.execute(of_jobs)]
     return dict(rows)

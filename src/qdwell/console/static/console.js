@@ -104,6 +104,7 @@ async function fill(box) {
 }
 function prepare(part) {
   for (const box of $$("[data-src]", part)) { const it = box; queueMicrotask(() => fill(it)); }
+  for (const box of $$("[data-newest]", part)) box.scrollLeft = box.scrollWidth;
   for (const form of $$("form[data-sends]", part)) form.addEventListener("change", () => form.requestSubmit());
 }
 document.addEventListener("click", async (event) => {
@@ -155,6 +156,12 @@ function timeline() {
     if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) move(event.deltaX / 1500);
     else zoom(event.deltaY > 0 ? 1.25 : .8, share(event.clientX));
   }, { passive: false });
+  const stick = () => {  // the lanes keep their names where the picture is wider than the screen
+    const svg = area.querySelector("svg"), wide = svg && svg.getBoundingClientRect().width;
+    svg?.querySelector(".names")?.setAttribute("transform", `translate(${wide ? area.scrollLeft * 1120 / wide : 0} 0)`);
+  };
+  area.addEventListener("scroll", stick, { passive: true });
+  new MutationObserver(stick).observe(area, { childList: true });
   area.scrollLeft = area.scrollWidth;  // on a phone, what happens now is what one came for
   let from = null;
   area.addEventListener("pointerdown", (event) => { if (event.button === 0) from = { x: event.clientX, moved: false, ...query() }; });

@@ -1,0 +1,106 @@
+"""What operators change by forms of an account's, an instance's, and a plan's terms."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from console.conftest import Site
+from qdwell.api.changes import book_of
+from qdwell.clock import SystemClock
+from qdwell.store import accounts, new_id
+
+
+def words(page: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+async def test_a_plan_is_made_changed_and_removed(site: Site) -> None:
+    """Beside the config file's, which are shown and left alone; at once for its instances."""
+    operator, name = await site.reader(who=site.first), f"p{new_id()}"
+    place = f"/admin/plans/{name}"
+    assert (await operator.send("/admin/plans", name=name, like="open")).status_code == 303
+    assert name in await operator.page("/admin/plans")
+    page = await operator.page(place)
+    assert 'name="mode-session" value="1" >' in page
+    assert 'id="pending_jobs_max"' in page
+    fields = {"mode-job": "1", "mode-session": "1", "pending_jobs_max": "7", "tags_max": ""}
+    done = await operator.send(place, **fields)
+    assert (done.status_code, done.headers["location"]) == (303, f"{place}?done=1")
+    plan = site.engine.plans[name]
+    assert (plan.modes, plan.pending_jobs_max) == (("job", "session"), 7)
+    assert plan.usage_limit_seconds is None, "an empty field is as in a new plan"
+    seen = book_of(site.app.state.parts, await _owner(site)).audit(1)[0]
+    assert (seen["action"], seen["subject"]) == ("plan change", name)
+    for wrong, word in (
+        ({"mode-job": "1", "tags_max": "many"}, "tags_max must be a whole number"),
+        ({"mode-job": "1", "tags_max": "-1"}, "tags_max must be a whole number"),
+        ({"mode-job": "1", "max_ttl_seconds": "9" * 13}, "max_ttl_seconds"),
+        ({"mode-job": "1", "active_ttl_seconds": "3"}, "must be from"),
+        ({}, "at least one mode"),
+    ):
+        answer = await operator.send(place, **wrong)
+        assert answer.status_code == 400, wrong
+        assert word in words(answer.text)
+    assert site.engine.plans[name] == plan
+    account = f"a{new_id()}"
+    await operator.send("/admin/accounts", name=account, plan=name)
+    used = await operator.send(f"{place}/remove")
+    assert used.status_code == 400
+    assert account in words(used.text)
+    await operator.send(f"/admin/instances/{account}", plan="default")
+    assert (await operator.send(f"{place}/remove")).headers["location"] == "/admin/plans?done=1"
+    assert name not in await operator.page("/admin/plans")
+    await operator.page(place, 404)
+
+
+async def test_a_plan_of_the_file_is_shown_and_not_changed(site: Site) -> None:
+    operator = await site.reader(who=site.first)
+    page = words(await operator.page("/admin/plans/limited"))
+    assert "of the config file" in page
+    assert "usage_limit_seconds 100" in page
+    for path in ("/admin/plans/limited", "/admin/plans/limited/remove"):
+        answer = await operator.send(path, **{"mode-job": "1"})
+        assert answer.status_code == 400
+        assert "file" in words(answer.text)
+    again = await operator.send("/admin/plans", name="limited")
+    assert again.status_code == 400
+    assert "there is plan 'limited' already" in words(again.text)
+
+
+async def test_an_account_is_closed_and_opened_again(site: Site) -> None:
+    """Nobody of it signs in meanwhile; the operators' own is never closed."""
+    operator, other = await site.reader(who=site.first), await site.reader()
+    name = other.credentials.instance_name
+    place = "/admin/accounts/close"
+    assert (await operator.send(place, account=name, do="close")).status_code == 303
+    assert (await other.http.get("/jobs")).status_code in (303, 401)
+    assert "closed" in words(await operator.page(f"/admin/accounts?q={name}"))
+    assert (await operator.send(place, account=name, do="reopen")).status_code == 303
+    assert accounts.token_owner(site.store, other.credentials.token, SystemClock().now())
+    for fields in ({"account": "default", "do": "close"}, {"account": name, "do": "shut"}):
+        assert (await operator.send(place, **fields)).status_code == 400
+    assert (await operator.send(place, account="nobody", do="close")).status_code == 404
+
+
+async def test_an_instance_is_closed_and_opened_again(site: Site) -> None:
+    """Not the one that the operator is in, which would lead out of the console."""
+    operator, other = await site.reader(who=site.first), await site.reader()
+    place = f"/admin/instances/{other.credentials.instance_name}"
+    assert (await operator.send(f"{place}/close", do="close")).status_code == 303
+    page = words(await operator.page(place))
+    assert "Reopen it" in page
+    assert (await other.http.get("/jobs")).status_code != 200
+    assert (await operator.send(f"{place}/close", do="reopen")).status_code == 303
+    assert "Close it" in words(await operator.page(place))
+    mine = f"/admin/instances/{site.first.instance_name}"
+    assert "Close it" not in words(await operator.page(mine))
+    answer = await operator.send(f"{mine}/close", do="close")
+    assert answer.status_code == 400
+    assert "You are in this instance now" in words(answer.text)
+
+
+async def _owner(site: Site) -> accounts.Owner:
+    found = accounts.token_owner(site.store, site.first.token, SystemClock().now())
+    assert found is not None
+    return found
