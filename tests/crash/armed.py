@@ -22,11 +22,13 @@ POINTS = (
     "before the answer",
     "half a blob",
     "after a blob",
+    "before an id is handed over",
 )
 
 
 def arm(point: str, n: int) -> None:
     """Put the charge in place."""
+    from qdwell.api.repeats import Repeats
     from qdwell.engine.loop import Loop
     from qdwell.store import blobs
     from qdwell.store.sqlite import SqliteDatabase
@@ -62,6 +64,13 @@ def arm(point: str, n: int) -> None:
         pass_by("after a blob")
         return key
 
+    answer = Repeats.answer
+
+    def armed_answer(self: Repeats, *rest: Any) -> Any:
+        pass_by("before an id is handed over")
+        return answer(self, *rest)
+
+    Repeats.answer = armed_answer  # type: ignore[method-assign]
     SqliteDatabase.writing = armed_writing  # type: ignore[method-assign]
     Loop._published = armed_published  # type: ignore[method-assign]
     blobs.Blobs.write_file = armed_write  # type: ignore[method-assign]

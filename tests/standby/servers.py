@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 import psycopg
+
+from crash.served import ARMED
 
 TAKEOVER_S = 10
 START_S = 90
@@ -58,11 +60,12 @@ AND relation = 'leader'::regclass
 class Standby:
     """One `qdwell serve`."""
 
-    def __init__(self, folder: Path, config: Path) -> None:
+    def __init__(self, folder: Path, config: Path, armed: Sequence[str] = ()) -> None:
         folder.mkdir()
         self.folder = folder
         self._log = (folder / "log").open("wb")
-        command = [sys.executable, "-m", "qdwell", "serve", "--port", "0"]
+        entry = [str(ARMED), *armed] if armed else ["-m", "qdwell"]
+        command = [sys.executable, *entry, "serve", "--port", "0"]
         command += ["--data-dir", str(folder), "--config", str(config)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
@@ -113,13 +116,15 @@ class Standby:
 
 
 @contextmanager
-def pair(folder: Path, database_url: str) -> Iterator[tuple[Standby, Standby]]:
-    """Two servers, the leader first."""
+def pair(
+    folder: Path, database_url: str, armed: Sequence[str] = ()
+) -> Iterator[tuple[Standby, Standby]]:
+    """Two servers, the leader first; `armed`: where that kills itself, see `crash/armed.py`."""
     config = folder / "qdwell.toml"
     config.write_text(CONFIG.format(url=database_url, blobs=folder / "blobs"))
     made: list[Standby] = []
     try:
-        made += [Standby(folder / "one", config), Standby(folder / "two", config)]
+        made += [Standby(folder / "one", config, armed), Standby(folder / "two", config)]
         assert made[1].health()["status"] == "standby", made[1].log()
         yield made[0], made[1]
     finally:

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qdwell import __version__
 from qdwell.api.body import read_body
 from qdwell.api.edge import Headers, error_response, guarded, guards_of, reply
+from qdwell.api.repeats import FORWARDED as FORWARDED_NAME
 from qdwell.api.repeats import KEYED_BY_US
 from qdwell.clock import Clock
 from qdwell.config import Config
@@ -40,7 +41,7 @@ LOOK_AGAIN_MS = 250
 CONNECT_SECONDS = 3.0
 TRY_LATER = 1_013  # how a websocket is closed (RFC 6455 registry)
 WHOLE_BYTES_MAX = 8_388_608  # an answer up to this is read to its end before it is passed on
-FORWARDED = b"x-qdwell-forwarded"
+FORWARDED = FORWARDED_NAME.encode()
 NOT_LEADER = b"x-qdwell-not-leader"
 KEY = b"idempotency-key"
 _KEYED = ("/jobs", "/sessions")  # POST there makes something

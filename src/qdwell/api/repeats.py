@@ -11,7 +11,8 @@ submission without a key is taken for a repetition only of one that nobody has h
 same instance, same bytes; accepted, and its connection was closed before its id was handed over,
 or we died before; and not longer than `WINDOW_MS` ago. For this, 8 letters of such a job's id are a
 digest of who sent what. They are stored with the job, in its own transaction, so the next start
-finds them; a file says which ids were handed over (see `store/answers.py`).
+finds them; a file says which ids were handed over (see `store/answers.py`), or, where several
+servers share a database, a table of that (`store/heard.py`).
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from qdwell.api.edge import JsonBytes
 from qdwell.clock import Clock
 from qdwell.errors import BadInput
 from qdwell.store import Store, new_id
-from qdwell.store.answers import RECENT, Answers
+from qdwell.store.answers import RECENT, answers_of
 
 #: Said by a server that passes a request on, and has given it a key because the client gave none.
 KEYED_BY_US = "x-qdwell-keyed"
+#: Said by a follower, which sends the same again, with its key, if the leader dies.
+FORWARDED = "x-qdwell-forwarded"
 WINDOW_MS = 60_000  # since the connection was closed, or since the restart
 BEFORE_MS = 600_000  # how long before a restart a job may have been accepted
 
@@ -40,6 +43,7 @@ _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 _KEY = re.compile(f"[{_LETTERS}]{{26}}")
 _TIME_LETTERS = 10
 _MARK = slice(10, 18)  # of an id: the letters that are a digest
+_WAY = 18  # of an id: a letter of the first half if the client's own connection led to the leader
 _UNHEARD_MOST = 10_000
 
 
@@ -64,9 +68,14 @@ def mark_of(user_id: str, instance: str, body: bytes) -> str:
     return _spelt(who + body)[:8]
 
 
-def marked(mark: str, job_id: str) -> str:
-    """The id, with the mark in it: 40 bits of chance are left, within one millisecond."""
-    return job_id[: _MARK.start] + mark + job_id[_MARK.stop :]
+def marked(mark: str, job_id: str, *, forwarded: bool = False) -> str:
+    """The id, with the mark in it: 39 bits of chance are left, within one millisecond."""
+    letter = _LETTERS.index(job_id[_WAY]) % 16 + 16 * forwarded
+    return job_id[: _MARK.start] + mark + _LETTERS[letter] + job_id[_WAY + 1 :]
+
+
+def _was_forwarded(job_id: str) -> bool:
+    return _LETTERS.find(job_id[_WAY : _WAY + 1]) >= 16
 
 
 def _spelt(content: bytes) -> str:
@@ -97,15 +106,15 @@ class Repeats:
         self._clock = clock
         self._under_way: dict[tuple[str, str], list[UnderWay]] = {}
         self._unheard: OrderedDict[tuple[str, str], list[tuple[str, int]]] = OrderedDict()
-        self._answers: Answers | None = None
-        if store.database.epoch is None:  # other servers' answers would be in other files
-            self._answers = Answers(store.folders[0] / "answered")
-            now = clock.now()
-            newest = [it for it in store.newest_jobs(RECENT) if it[2] >= now - BEFORE_MS]
-            missing = self._answers.missing(job_id for _, job_id, _ in newest)
-            for instance, job_id, _ in reversed(newest):
-                if job_id in missing:
-                    self._miss(instance, job_id)
+        alone = store.database.epoch is None
+        self._answers = answers_of(store, clock.now)
+        since = max(clock.now() - BEFORE_MS, self._answers.since or 0)
+        newest = [it for it in store.newest_jobs(RECENT) if it[2] > since]
+        missing = self._answers.missing(job_id for _, job_id, _ in newest)
+        for instance, job_id, _ in reversed(newest):
+            # What came by a follower is sent again by that, with its key.
+            if job_id in missing and (alone or not _was_forwarded(job_id)):
+                self._miss(instance, job_id)
 
     def begin(self, request: Request, instance: str, job_id: str) -> UnderWay:
         """A submission is about to be stored; `end` must follow."""
@@ -144,12 +153,18 @@ class Repeats:
         if len(self._unheard) > _UNHEARD_MOST:
             self._unheard.popitem(last=False)
 
+    def _find(self, instance: str, job_id: str) -> None:
+        """Its id was handed over after all, to somebody who knew its key."""
+        missed = self._unheard.get((instance, job_id[_MARK]), [])
+        missed[:] = [it for it in missed if it[0] != job_id]
+
     def answer(self, content: bytes, instance: str, job_id: str, first: UnderWay | None) -> Answer:
         """The answer that hands over a job's id, and remembers whether it could."""
 
         def told(*, heard: bool) -> None:
-            if heard and self._answers is not None:
+            if heard:
                 self._answers.note(job_id)
+                self._find(instance, job_id)
             if not heard and not (first is not None and first.repeated):
                 self._miss(instance, job_id)
 
@@ -187,6 +202,8 @@ def has_left(receive: Receive) -> bool:
     return False
 
 
-def fresh_id(mark: str, now: int, key: str | None, instance: str) -> str:
-    """An id with the mark: made of the key that another server of ours gave, or new."""
-    return marked(mark, job_id_of(instance, key) or new_id(now))
+def fresh_id(
+    mark: str, now: int, key: str | None, instance: str, *, forwarded: bool = False
+) -> str:
+    """An id with the mark: made of the key that a server of ours gave, or new."""
+    return marked(mark, job_id_of(instance, key) or new_id(now), forwarded=forwarded)

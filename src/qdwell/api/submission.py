@@ -23,7 +23,15 @@ from qdwell.api.body import check, dump_json, in_proportion, parse_json, read_bo
 from qdwell.api.circuits import Circuits
 from qdwell.api.outcomes import Outcomes, TwoLines, wanted_wait_ms
 from qdwell.api.parts import Parts
-from qdwell.api.repeats import KEYED_BY_US, Repeats, UnderWay, fresh_id, job_id_of, mark_of
+from qdwell.api.repeats import (
+    FORWARDED,
+    KEYED_BY_US,
+    Repeats,
+    UnderWay,
+    fresh_id,
+    job_id_of,
+    mark_of,
+)
 from qdwell.api.turns import in_thread, leads_to_more
 from qdwell.config import SECONDS_MAX, Plan
 from qdwell.core.group import Group
@@ -79,7 +87,7 @@ class Submission:
         if own_key:
             return await self._accept(request, caller, plan, body, job_id or "", None)
         mark = mark_of(caller.user_id, crn, body)
-        job_id = fresh_id(mark, parts.clock.now(), key, crn)
+        job_id = fresh_id(mark, parts.clock.now(), key, crn, forwarded=FORWARDED in request.headers)
         if key is not None and (done := self._done(crn, job_id)) is not None:
             return done
         again = await self._repeats.earlier(request, crn, mark)

@@ -10,13 +10,33 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qdwell.store import Store
+    from qdwell.store.heard import SharedAnswers
 
 RECENT = 1_000  # of so many newest jobs one can say whether they were answered
 _LINES_MAX = 8 * RECENT  # then the file is written anew, with the newest half
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def answers_of(store: Store, now: Callable[[], int]) -> Answers | SharedAnswers:
+    """The notes of this server: in its folder, or in the database that it shares with others.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    if store.database.epoch is None:
+        return Answers(store.folders[0] / "answered")
+    from qdwell.store.heard import SharedAnswers
+    from qdwell.store.postgres import PostgresDatabase
+
+    assert isinstance(store.database, PostgresDatabase)
+    return SharedAnswers(store.database, now)
 
 
 class Answers:
@@ -25,6 +45,8 @@ class Answers:
     Args:
         path: of the file; it need not be there.
     """
+
+    since: int | None = None  #: it says something of all jobs
 
     def __init__(self, path: Path) -> None:
         self._path = path

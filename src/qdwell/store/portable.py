@@ -24,7 +24,7 @@ from qdwell.errors import StoreError, StoreUnavailable
 from qdwell.store import Place, Store, open_store
 from qdwell.store.shelves import MARK, FolderShelf, Shelf
 from qdwell.store.sqlite import SqliteDatabase
-from qdwell.store.tables import accounts, blobs, events, metadata, pulse
+from qdwell.store.tables import accounts, blobs, events, heard, metadata, pulse
 from qdwell.store.tables_who import audit
 
 _TRIES = 10  # each round has less to copy, so less can vanish meanwhile
@@ -159,6 +159,7 @@ def _copy_rows(rows: Connection, into: Connection, *, keep_mark: bool) -> None:
             into.execute(table.insert(), values)
     into.execute(text("UPDATE server SET mark = :mark"), {"mark": mark if keep_mark else None})
     into.execute(pulse.update().values(url=None, seen_at=0))
+    into.execute(heard.delete())
     if into.dialect.name == "postgresql":
         for table in (events, audit):
             last = into.execute(select(func.max(table.c.id))).scalar()

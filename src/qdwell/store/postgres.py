@@ -38,6 +38,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, Integr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qdwell.errors import NotLeader, OutcomeUnknown, StoreError, StoreUnavailable
+from qdwell.store.heard import SharedAnswers
 from qdwell.store.records import Finding
 from qdwell.store.statements import Glance
 from qdwell.store.upkeep import finish
@@ -102,6 +103,7 @@ class PostgresDatabase:
         self.epoch: int | None = None  #: set while this process leads; commits are fenced by it
         self.deposed: Callable[[], None] = lambda: None  #: called when a commit meets the fence
         self._lock = threading.RLock()
+        self.notes: SharedAnswers | None = None  #: of the epoch in which this process leads
         self._after: list[Callable[[], None]] = []
         self._glances: list[Glance] = []  # idle ones
         self._closed = False
@@ -225,6 +227,8 @@ class PostgresDatabase:
         """Close every connection."""
         with self._lock:
             self._closed = True
+            if self.notes is not None:
+                self.notes.close()
             while self._glances:
                 self._glances.pop().connection.close()
             self._reader_engine.dispose()

@@ -82,6 +82,17 @@ pulse = Table(
     _check("one_row", "id = 1"),
 )
 
+# Of several servers: the ids that the leader has handed over, newest only; see heard.py. The row
+# with `since` is the first of a leader. Not in backups: it is about the server that runs.
+heard = Table(
+    "heard",
+    metadata,
+    _number("epoch"),
+    _number("n"),
+    Column("since", BigInteger, nullable=True),
+    _maybe("job"),
+)
+
 # ---- what runs -----------------------------------------------------------------------------------
 
 groups = Table(
