@@ -70,6 +70,17 @@ def _settings(data: Path) -> dict[str, str]:
     return {name: value.strip("'\"") for name, value in pairs if not name.startswith("#")}
 
 
+def own_service(settings: dict[str, str]) -> object:
+    """Return our own client's service for these settings."""
+    from qdwell import QiskitRuntimeService
+
+    return QiskitRuntimeService(
+        token=settings["QISKIT_IBM_TOKEN"],
+        url=settings["QISKIT_IBM_URL"],
+        instance=settings["QISKIT_IBM_INSTANCE"],
+    )
+
+
 def stock_service(settings: dict[str, str]) -> object:
     """Return the stock client's service for these settings; several can be used in turns."""
     for name in ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"):

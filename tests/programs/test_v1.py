@@ -280,3 +280,28 @@ def test_what_fails_in_preparation_says_why(
 def test_a_circuit_without_measurement_has_nothing_to_sample(executor: Devices) -> None:
     with pytest.raises(ProgramError, match="no measurement"):
         ran("sampler", executor(AER), bell(measured=False))
+
+
+@pytest.mark.parametrize(("program", "level"), [("sampler", 1), ("estimator", 1), ("estimator", 2)])
+def test_j34_what_is_counted_is_what_runs(program: str, level: int, executor: Devices) -> None:
+    """J34, J35: three circuits that measure the same qubits; the sampler calibrates them once."""
+    device = executor(MANILA)
+    circuits = [bell(program == "sampler")] * 3
+    observables = None if program == "sampler" else [SparsePauliOp("ZZ")] * 3
+    sent = v1.params(program, circuits, observables, None, {"resilience_level": level})
+    ran: list[float] = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(device, name)
+
+        def run(self, batch: Any) -> Any:
+            ran.append(len(batch.circuits) * batch.shots)
+            return device.run(batch)
+
+    work = Work("j", program, dumps(sent))
+    facts, _, _ = run_all(work, Counting(), Cache())  # type: ignore[arg-type]
+    assert facts.executions == sum(ran)
+    timing = device.timing
+    expected = timing.job_ms + sum(ran) * (timing.rep_delay_us + 100.0) / 1_000
+    assert facts.estimate_ms == pytest.approx(expected, abs=1)

@@ -101,7 +101,7 @@ def prepare(
         executions += len(steps) * each
         reader.check_executions(executions, field)
         for step in steps:
-            reader.held(step.setting.fitted, 1, each)
+            _held(reader, step, shots)
         depth = made.circuit.depth()
         loaded.append(pubs.Loaded(made.key, made.circuit, steps[0].setting.fitted, depth))
         plans.append(
@@ -112,6 +112,23 @@ def prepare(
     return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(
         loaded, executions, reader.estimate_ms
     )
+
+
+def _held(reader: pubs.Reader, step: Step, shots: int) -> None:
+    """Count the circuits of a step, and those that calibrate it.
+
+    Raises:
+        ProgramError: 6000, more than a machine's electronics take.
+    """
+    if step.twirled is None:
+        reader.held(step.setting.fitted, 1, shots)
+        return
+    for every, total in (
+        (step.twirled.circuits, shots),
+        (step.twirled.calibration, readout.CALIBRATION_SHOTS),
+    ):
+        for fitted in every:
+            reader.held(fitted, 1, total // len(every))
 
 
 def placed(reader: pubs.Reader, part: Any, made: Compiled, field: str) -> dict[str, float]:

@@ -67,16 +67,21 @@ def prepare(
     plans: list[Plan] = []
     loaded: list[pubs.Loaded] = []
     executions = 0
+    calibrated: set[int] = set()
     for place, (part, values) in enumerate(zip(params["circuits"], given, strict=True)):
         field = f"circuits[{place}]"
         made = compiled(part, chosen, reader, device, cache, field)
         row = made.row(one_row(reader, values, made, field))
         entry = _fitted(made, device, cache)
-        shots = chosen.shots + (2 * readout.CALIBRATION_SHOTS if level else 0)
-        executions += shots
+        plan = _plan(made, entry, row, chosen.shots, level, device, cache, field)
+        new = () if id(plan.calibration) in calibrated else plan.calibration
+        calibrated.add(id(plan.calibration))  # circuits that measure the same qubits share it
+        executions += chosen.shots + len(new) * readout.CALIBRATION_SHOTS
         reader.check_executions(executions, field)
-        reader.held(entry.fitted, 1, shots)
-        plans.append(_plan(made, entry, row, chosen.shots, level, device, cache, field))
+        reader.held(entry.fitted, 1, chosen.shots)
+        for fitted in new:
+            reader.held(fitted, 1, readout.CALIBRATION_SHOTS)
+        plans.append(plan)
         loaded.append(entry)
     return Prepared(ID, tuple(plans), chosen.seed, {}), pubs.facts(
         loaded, executions, reader.estimate_ms
