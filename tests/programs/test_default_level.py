@@ -254,3 +254,13 @@ def test_the_readout_has_shots_of_its_own(executor: Devices, backend: Backends) 
     assert result.metadata["resilience"]["measure_noise_learning"] == learning
     assert facts.executions == counting.executions == 2 * SHOTS + 3 * 100
     assert result[0].data.evs == pytest.approx(1 + np.sin(0.7), abs=0.3)
+
+
+def test_o35_both_numbers_of_a_twirling_win(executor: Devices, backend: Backends) -> None:
+    """As the service tells it: 16 randomizations of 100 shots, whatever `default_shots` says."""
+    twirling = {"num_randomizations": 16, "shots_per_randomization": 100}
+    options = {"default_shots": 400, "twirling": twirling}
+    result, facts = ours("estimator", [problem(backend(MANILA))], executor(MANILA), options)
+    told = result[0].metadata
+    assert (told["shots"], told["num_randomizations"]) == (1_600, 16)
+    assert facts.executions >= 2 * 1_600  # in two bases, and the readout's own

@@ -262,6 +262,18 @@ def _after_learning(
     return programs, maker.facts()
 
 
+def _split(asked: int, each: int, twirling: Any) -> tuple[int, int]:
+    """Shots of a PUB and its randomizations, of `each` shots.
+
+    A job that names both numbers of its twirling has named its shots: they win (O35).
+    """
+    count = twirling.num_randomizations
+    twirled = twirling.enable_gates or twirling.enable_measure
+    if twirled and "auto" not in (count, twirling.shots_per_randomization):
+        return int(count) * each, int(count)
+    return asked, max(1, math.ceil(asked / each))
+
+
 def postprocess(raw: Raw) -> Finished:
     """The library's post-processing, and the encoding of what it gives.
 
@@ -281,12 +293,13 @@ def postprocess(raw: Raw) -> Finished:
             warnings.simplefilter("ignore")
             where = ", ".join(f"pubs[{place}]" for place in group.places)
             made = library.tried(estimator_v2_post_processor_v0_1, where, result)
+        shots, randomizations = _split(group.shots, program.shots, given.plan.options.twirling)
         for at, place in enumerate(group.places):
             facts = encoding.PubFacts(
-                shots=group.shots,
+                shots=shots,
                 precision=group.precisions[at],
                 circuit_metadata=group.metadata[at],
-                randomizations=max(1, math.ceil(group.shots / program.shots)),
+                randomizations=randomizations,
             )
             encoded[place] = encoding.pub(made[at], facts, given.plan.options, given.learned)
     ordered = [encoded[place] for place in sorted(encoded)]
