@@ -254,3 +254,22 @@ async def test_a_session_of_another_instance_is_unknown_to_a_submission(
         refused = fault(await other.ask("POST", "/jobs", json=body | {"session_id": session}))
         said.append((refused["status"], refused["message"].replace(session, "")))
     assert said[0] == said[1]
+
+
+async def test_a_stream_of_events_ends_with_its_token(site: Site, user: User) -> None:
+    """What happens after the token was revoked is not told, and the stream is closed."""
+    people = book(site)
+    token = people.create_token(user.credentials.user_id, "streams")
+    listener = await signed_in(site, token, user.crn, user)
+    headers = {"Accept": "text/event-stream"}
+    stream = asyncio.create_task(listener.get("/events", headers=headers))
+    before = await user.submit()
+    await user.finished(before)
+    (shown,) = [it for it in people.tokens(user.credentials.user_id) if it["name"] == "streams"]
+    people.revoke_token(shown["id"])
+    site.app.state.parts.auth.forget()
+    after = await user.submit()
+    answer = await asyncio.wait_for(stream, 60)
+    assert answer.status_code == 200
+    assert before in answer.text
+    assert after not in answer.text

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 
+import pytest
+
 from console.conftest import Site
+from console.test_pages import job_of
 from qdwell.api.changes import book_of
 from qdwell.clock import SystemClock
 from qdwell.store import accounts, new_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def words(page: str) -> str:
@@ -98,6 +104,21 @@ async def test_an_instance_is_closed_and_opened_again(site: Site) -> None:
     answer = await operator.send(f"{mine}/close", do="close")
     assert answer.status_code == 400
     assert "You are in this instance now" in words(answer.text)
+
+
+async def test_a_pages_stream_ends_with_its_token(site: Site) -> None:
+    """What happens after the token was revoked is not told to a page that is still open."""
+    reader = await site.reader()
+    stream = asyncio.create_task(reader.http.get("/live"))
+    before = await job_of(site, reader)
+    await site.engine.wait_final(before, 2**60)
+    people = book_of(site.app.state.parts, await _owner(site))
+    people.revoke_token(accounts.token_id(reader.credentials.token))
+    after = await job_of(site, reader)
+    answer = await asyncio.wait_for(stream, 60)
+    assert answer.status_code == 200
+    assert before in answer.text
+    assert after not in answer.text
 
 
 async def _owner(site: Site) -> accounts.Owner:

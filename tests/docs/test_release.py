@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+import sys
+import threading
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -100,3 +104,76 @@ def test_an_audit_is_clean_only_if_everything_was_looked_up(
     told, lines = audit.judged(report(*packages))
     assert told == status
     assert words in "\n".join(lines)
+
+
+class Advisories(BaseHTTPRequestHandler):
+    """A source of advisories as OSV is one, which knows of one fault."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        fault = {"id": "GHSA-0000-0000-0001", "aliases": [], "summary": "it leaks", "affected": []}
+        fault["affected"] = [
+            {
+                "package": {"name": "idna", "ecosystem": "PyPI"},
+                "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}],
+            }
+        ]
+        known = {"vulns": [fault]} if asked["package"]["name"] == "idna" else {}
+        body = json.dumps(known).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def source() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/query"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("names", "status", "words"),
+    [
+        (["certifi"], 0, "1 packages looked up."),
+        (["certifi", "idna"], 1, "GHSA-0000-0000-0001, fixed in 99"),
+    ],
+)
+def test_an_audit_asks_the_source_that_it_is_told(
+    tmp_path: Path, source: str, names: list[str], status: int, words: str
+) -> None:
+    """The tool itself, with a source of advisories of our own."""
+    pytest.importorskip("pip_audit", reason="make test-long installs it")
+    told = audited(tmp_path, names, source)
+    assert words in told.stdout, told.stdout + told.stderr
+    assert told.returncode == status
+
+
+@pytest.mark.long
+def test_an_audit_that_could_not_ask_says_what_to_do_next(tmp_path: Path) -> None:
+    """It is no clean bill: status 2."""
+    pytest.importorskip("pip_audit", reason="make test-long installs it")
+    told = audited(tmp_path, ["idna"], "http://127.0.0.1:9/nobody")
+    assert told.returncode == 2
+    assert "NOT audited" in told.stdout
+    assert "make audit AUDIT='-s osv'" in told.stdout
+
+
+def audited(folder: Path, names: list[str], url: str) -> subprocess.CompletedProcess[str]:
+    """What the script says of some packages as the lock has them."""
+    lines = []
+    for it in tomllib.loads((ROOT / "uv.lock").read_text())["package"]:
+        if it["name"] in names:
+            lines.append(f"{it['name']}=={it['version']} --hash={it['wheels'][0]['hash']}")
+    (folder / "some.txt").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, str(ROOT / "release" / "audit.py"), str(folder / "some.txt")]
+    command += ["-s", "osv", "--osv-url", url]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from qdwell.console.signin import Visitor
+from qdwell.console.signin import NotSignedIn, Visitor
 from qdwell.console.site import HEADERS, Site
 
 PULSE_MS = 15_000
@@ -25,16 +26,16 @@ class Live:
         await self._site.feed.start()
         after = request.headers.get("last-event-id")
         return StreamingResponse(
-            self._lines(visitor.crn, after),
+            self._lines(request, visitor.crn, after),
             media_type="text/event-stream",
             headers={**HEADERS, "X-Accel-Buffering": "no"},
         )
 
-    async def _lines(self, crn: str, after: str | None) -> AsyncIterator[bytes]:
+    async def _lines(self, request: Request, crn: str, after: str | None) -> AsyncIterator[bytes]:
         feed, closing = self._site.feed, self._site.parts.closing
         cursor = after or feed.since(None, crn)[0]
         yield f"retry: 1000\nid: {cursor}\n\n".encode()
-        while not closing.is_set():
+        while not closing.is_set() and await self._still_may(request, crn):
             cursor, changes, reset = feed.since(cursor, crn)
             if reset:
                 yield f"id: {cursor}\nevent: reset\ndata: {{}}\n\n".encode()
@@ -45,3 +46,11 @@ class Live:
             if not changes and not reset:
                 await feed.wait_change(crn, PULSE_MS)
                 yield b":\n\n"
+
+    async def _still_may(self, request: Request, crn: str) -> bool:
+        """Whether who looks still may: a token that is revoked ends its pages' streams too."""
+        try:
+            visitor = await asyncio.to_thread(self._site.sign_in.visitor, request)
+        except NotSignedIn:
+            return False
+        return visitor.crn == crn
