@@ -56,6 +56,14 @@ def people(data_dir: Path, work: Callable[[People], T]) -> T:
     return in_book(data_dir, People, work)
 
 
+def shut(
+    data_dir: Path, which: Callable[[People], Callable[..., None]], name: str, *, closed: bool
+) -> None:
+    """Close an account or an instance, or open it again, and say so."""
+    people(data_dir, lambda it: which(it)(name, closed=closed))
+    typer.echo(f"{name} is {'closed' if closed else 'open'}.", err=True)
+
+
 def show_list(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
     """Print many, as a table or as JSON."""
     if as_json:
@@ -108,15 +116,13 @@ def create_account(
 @accounts.command("close")
 def close_account(name: AccountArgument, data_dir: DataDir = DATA_DIR) -> None:
     """Shut out all users of an account; what is there stays, and what waits waits."""
-    people(data_dir, lambda it: it.close_account(name))
-    typer.echo(f"{name} is closed.", err=True)
+    shut(data_dir, lambda it: it.close_account, name, closed=True)
 
 
 @accounts.command("reopen")
 def reopen_account(name: AccountArgument, data_dir: DataDir = DATA_DIR) -> None:
     """Let the users of an account in again."""
-    people(data_dir, lambda it: it.close_account(name, closed=False))
-    typer.echo(f"{name} is open.", err=True)
+    shut(data_dir, lambda it: it.close_account, name, closed=False)
 
 
 @tokens.command("create")

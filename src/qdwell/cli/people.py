@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qdwell.cli.admin import DATA_DIR, DataDir, people, show_list, show_one
+from qdwell.cli.admin import DATA_DIR, DataDir, people, show_list, show_one, shut
 from qdwell.cli.asking import AsJson
 from qdwell.cli.credentials import read_server, render, settings_for
 from qdwell.clock import SystemClock
@@ -55,15 +55,13 @@ def show_instance(name: Instance, data_dir: DataDir = DATA_DIR, as_json: AsJson 
 @instance.command("close")
 def close_instance(name: Instance, data_dir: DataDir = DATA_DIR) -> None:
     """Let nobody act in an instance any more; what is there stays, and what waits waits."""
-    people(data_dir, lambda it: it.close_instance(name))
-    typer.echo(f"{name} is closed.", err=True)
+    shut(data_dir, lambda it: it.close_instance, name, closed=True)
 
 
 @instance.command("reopen")
 def reopen_instance(name: Instance, data_dir: DataDir = DATA_DIR) -> None:
     """Let its members act in an instance again."""
-    people(data_dir, lambda it: it.close_instance(name, closed=False))
-    typer.echo(f"{name} is open.", err=True)
+    shut(data_dir, lambda it: it.close_instance, name, closed=False)
 
 
 @instance.command("create")
