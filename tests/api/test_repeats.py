@@ -84,8 +84,17 @@ async def test_an_answer_that_nobody_heard_is_given_again_once(site: Site, user:
     assert len(await ids(user, "unheard")) == 2
 
 
-async def test_a_repetition_overtakes_the_commit(site: Site, user: User) -> None:
+async def test_a_repetition_overtakes_the_commit(
+    site: Site, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client gave up while the first was being stored, and twice again: still one job."""
+    arrived, earlier = asyncio.Semaphore(0), repeats.Repeats.earlier
+
+    async def watched(self: repeats.Repeats, *rest: Any) -> Any:
+        arrived.release()
+        return await earlier(self, *rest)
+
+    monkeypatch.setattr(repeats.Repeats, "earlier", watched)
     caller, gone = Caller(site, user, "slow"), asyncio.Event()
     second_gone = asyncio.Event()
     submit, free = site.engine.submit, asyncio.Event()
@@ -97,16 +106,15 @@ async def test_a_repetition_overtakes_the_commit(site: Site, user: User) -> None
     site.engine.submit = slow  # type: ignore[method-assign]
     try:
         first = asyncio.ensure_future(caller.post(gone))
-        await asyncio.sleep(0)
+        await arrived.acquire()
         gone.set()
         again = Caller(site, user, "slow")
         second = asyncio.ensure_future(again.post(second_gone))
-        await asyncio.sleep(0)
+        await arrived.acquire()
         second_gone.set()
         last = Caller(site, user, "slow")
         third = asyncio.ensure_future(last.post())
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await arrived.acquire()
         free.set()
         assert await first is None
         assert await second is None

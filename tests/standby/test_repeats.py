@@ -76,7 +76,7 @@ async def test_the_next_leader_knows_what_was_answered(
         lead(other, 2)
         clock.advance(4_000)
         second = Repeats(other, clock)
-        assert await second.earlier(request(), world.a, MARK) == ids[1]
+        assert await second.earlier(request(), world.a, MARK) == (ids[1], None)
         assert await second.earlier(request(), world.a, MARK) is None
         # A leader after that one has nothing to add: these were accepted before it began.
         with closing(open_store(place)) as last:

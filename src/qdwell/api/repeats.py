@@ -88,7 +88,7 @@ class UnderWay:
 
     def __init__(self, request: Request, instance: str, job_id: str) -> None:
         self.receive = request.receive  #: of the newest asker, if it was repeated meanwhile
-        self.repeated = self.accepted = False
+        self.accepted = False
         self.job_id = job_id
         self.what = (instance, job_id[_MARK])
         self.stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -123,26 +123,34 @@ class Repeats:
         return begun
 
     def end(self, begun: UnderWay) -> None:
-        """It was accepted and stored, or not."""
+        """It was accepted and stored, or not. If it was, it is under way until its answer is."""
         begun.stored.set_result(begun.accepted)
-        others = self._under_way[begun.what]
-        others.remove(begun)
-        if not others:
-            del self._under_way[begun.what]
+        if not begun.accepted:
+            self.drop(begun)
 
-    async def earlier(self, request: Request, instance: str, mark: str) -> str | None:
-        """The job that this submission asks for again, if it does."""
+    def drop(self, begun: UnderWay) -> None:
+        """It is not under way any more."""
+        others = self._under_way.get(begun.what, [])
+        if begun in others:
+            others.remove(begun)
+        if not others:
+            self._under_way.pop(begun.what, None)
+
+    async def earlier(
+        self, request: Request, instance: str, mark: str
+    ) -> tuple[str, UnderWay | None] | None:
+        """The job that this submission asks for again, if it does, and if that is under way."""
         what = (instance, mark)
         for first in list(self._under_way.get(what, ())):
             if has_left(first.receive):
-                first.receive, first.repeated = request.receive, True
+                first.receive = request.receive
                 if await first.stored:
-                    return first.job_id
+                    return first.job_id, first
         unheard, now = self._unheard.get(what, []), self._clock.now()
         while unheard:
             job_id, until = unheard.pop(0)
             if until >= now:
-                return job_id
+                return job_id, None
         self._unheard.pop(what, None)
         return None
 
@@ -158,14 +166,29 @@ class Repeats:
         missed = self._unheard.get((instance, job_id[_MARK]), [])
         missed[:] = [it for it in missed if it[0] != job_id]
 
-    def answer(self, content: bytes, instance: str, job_id: str, first: UnderWay | None) -> Answer:
-        """The answer that hands over a job's id, and remembers whether it could."""
+    def answer(
+        self,
+        request: Request,
+        content: bytes,
+        instance: str,
+        job_id: str,
+        first: UnderWay | None,
+    ) -> Answer:
+        """The answer that hands over a job's id, and remembers whether it could.
 
-        def told(*, heard: bool) -> None:
+        Args:
+            first: the submission under way that this request began, or asks for again.
+        """
+
+        def told(*, heard: bool | None) -> None:
             if heard:
                 self._answers.note(job_id)
                 self._find(instance, job_id)
-            if not heard and not (first is not None and first.repeated):
+            if first is not None and first.receive is not request.receive:
+                return  # a later asker has taken it over, and tells
+            if first is not None:
+                self.drop(first)
+            if heard is False:
                 self._miss(instance, job_id)
 
         return Answer(content, told)
@@ -183,8 +206,13 @@ class Answer(JsonBytes):
         if has_left(receive):
             self._told(heard=False)
             return
-        await super().__call__(scope, receive, send)
-        self._told(heard=True)
+        self._told(heard=None)  # being sent: it is not under way for others any more
+        sent = False
+        try:
+            await super().__call__(scope, receive, send)
+            sent = True
+        finally:
+            self._told(heard=sent)
 
 
 def has_left(receive: Receive) -> bool:

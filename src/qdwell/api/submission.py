@@ -81,17 +81,17 @@ class Submission:
         key = request.headers.get("idempotency-key")
         job_id = job_id_of(crn, key)
         own_key = job_id is not None and KEYED_BY_US not in request.headers
-        if own_key and (done := self._done(crn, job_id)) is not None:
+        if own_key and (done := self._done(request, crn, job_id)) is not None:
             return done
         body = await read_body(request, parts.config.server.body_bytes_max)
         if own_key:
             return await self._accept(request, caller, plan, body, job_id or "", None)
         mark = mark_of(caller.user_id, crn, body)
         job_id = fresh_id(mark, parts.clock.now(), key, crn, forwarded=FORWARDED in request.headers)
-        if key is not None and (done := self._done(crn, job_id)) is not None:
+        if key is not None and (done := self._done(request, crn, job_id)) is not None:
             return done
         again = await self._repeats.earlier(request, crn, mark)
-        if again is not None and (done := self._done(crn, again)) is not None:
+        if again is not None and (done := self._done(request, crn, *again)) is not None:
             return done
         begun = self._repeats.begin(request, crn, job_id)
         try:
@@ -116,7 +116,7 @@ class Submission:
             job = await self._parts.engine.submit(new)
         except RepeatedJob:
             # The first one was under way when we looked; it is stored now.
-            done = self._done(crn, job_id)
+            done = self._done(request, crn, job_id)
             if done is None:
                 raise
             return done
@@ -131,8 +131,10 @@ class Submission:
             begun.accepted = True
         held = wanted_wait_ms(headers.get("prefer"))
         if held:
+            if begun is not None:
+                self._repeats.drop(begun)
             return TwoLines(orjson.dumps(answer), partial(self._outcomes.push, crn, job.id, held))
-        return self._repeats.answer(orjson.dumps(answer), crn, job.id, begun)
+        return self._repeats.answer(request, orjson.dumps(answer), crn, job.id, begun)
 
     async def _checked(
         self,
@@ -175,13 +177,17 @@ class Submission:
             job_id=job_id,
         )
 
-    def _done(self, crn: str, job_id: str | None) -> Response | None:
+    def _done(
+        self, request: Request, crn: str, job_id: str | None, first: UnderWay | None = None
+    ) -> Response | None:
         """The answer to a submission that was accepted before, and is sent again."""
         row = None if job_id is None else self._parts.store.job(crn, job_id)
         if row is None:
+            if first is not None:
+                self._repeats.drop(first)
             return None
         content = orjson.dumps({"id": row.job.id, "backend": row.job.backend})
-        return self._repeats.answer(content, crn, row.job.id, None)
+        return self._repeats.answer(request, content, crn, row.job.id, first)
 
     def _read(self, body: bytes, crn: str) -> tuple[JobRequest, bytes]:
         """Return the message, and the JSON text of its `params`."""
