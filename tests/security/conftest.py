@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -186,6 +187,10 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             break
     assert url, log.read_text()
     with httpx.Client(base_url=url, timeout=30) as http:
+        # A slow computer's devices may start later than the server has waited for them.
+        end = stopwatch_ns() + 120 * SECOND
+        while http.get("/healthz").status_code != 200 and stopwatch_ns() < end:
+            threading.Event().wait(0.1)
         yield Target(process, url, http, data, log)
     process.terminate()
     assert process.wait(30) == 0
