@@ -48,7 +48,7 @@ from qdwell.store.rows import (
     select_jobs,
 )
 from qdwell.store.shelves import Shelf
-from qdwell.store.statements import Cursors, Statement, Statements
+from qdwell.store.statements import Cursors, Statement, Statements, kept
 from qdwell.store.tables import (
     backends,
     blobs,
@@ -67,7 +67,7 @@ class SqlStore:
     def __init__(self, database: Database, shelf: Shelf, folders: tuple[Path, ...] = ()) -> None:
         self.database = database
         self.folders = folders
-        self._hot = HotReads(database)
+        self._hot = kept(HotReads, database)
         self._content = Statement(
             select(blobs.c.content, func.coalesce(blobs.c.file, blobs.c.hash)).where(
                 blobs.c.hash == bindparam("hash")
@@ -75,7 +75,7 @@ class SqlStore:
             database.dialect,
         )
         self.blobs = Blobs(shelf, self._read_blob_row)
-        self._statements = Statements(database)
+        self._statements = kept(Statements, database)
         self._writer = Writer(self._statements, self.blobs)
         self._deletion = Deletion(database, self.blobs, self._writer)
 

@@ -8,9 +8,9 @@ transaction (P5).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
     Boolean,
@@ -81,6 +81,22 @@ class Glance:
     """A connection of the driver, as statements take it."""
 
     connection: Any
+
+
+_T = TypeVar("_T")
+_kept: dict[tuple[Any, str, str], Any] = {}
+
+
+def kept(kind: Callable[[Inserts], _T], database: Inserts) -> _T:
+    """The `kind` of statements for a database; made once for each dialect in a process.
+
+    Compiling them takes longer than opening a database, and a takeover should not wait for it.
+    """
+    key = (kind, database.dialect.name, database.dialect.paramstyle)
+    if key not in _kept:
+        _kept[key] = kind(database)
+    made: _T = _kept[key]
+    return made
 
 
 class Statement:
@@ -182,6 +198,7 @@ class Statements:
             )
         )
         self.mark_server = self._made(_mark_server())
+        del self._database  # the statements serve others of its dialect, and must not keep it
 
     def _made(self, clause: ClauseElement) -> Statement:
         return Statement(clause, self._database.dialect)
