@@ -301,7 +301,7 @@ async def test_interim_results_are_swept_at_run_time(house: Make) -> None:
 async def test_old_jobs_are_deleted_at_run_time(house: Make) -> None:
     """J32: by the setting, within the hour, and with no restart; usage stays (J30)."""
     clock = ManualClock(1_767_225_600_000)
-    async with house(clock=clock, retention=Retention(results_days=1, jobs_days=90)) as it:
+    async with house(clock=clock, retention=Retention(results_days=1, jobs_days=20)) as it:
         job = await it.submit()
         await it.final(job)
         # The clock runs beside the thread that deletes: the second date is far behind the first.
