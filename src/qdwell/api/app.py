@@ -39,6 +39,7 @@ from qdwell.api.push import Push
 from qdwell.api.queue import QueueRoutes
 from qdwell.api.sessions import SESSION_QUERY, Sessions
 from qdwell.api.submission import Submission
+from qdwell.api.tokens import TokenRoutes
 from qdwell.api.usage import WORKLOAD_QUERY, UsageRoutes
 from qdwell.clock import Clock
 from qdwell.config import Config
@@ -129,7 +130,18 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
     ]
     # fmt: on
     older = older_routes(parts) if parts.config.server.old_clients else []
-    return [*table, *admin_routes(parts), *older]
+    return [*table, *token_routes(parts), *admin_routes(parts), *older]
+
+
+def token_routes(parts: Parts) -> list[Route]:
+    """What anybody may do with their own tokens."""
+    own, R, tokens = TokenRoutes(parts), Route, f"{BASE}/tokens"  # noqa: N806  as above
+    return [
+        R("GET", tokens, own.list, a.TokenList, section=ADDED),
+        R("POST", tokens, own.create, a.NewToken, a.OwnTokenRequest, section=ADDED),
+        R("GET", f"{tokens}/{{token_id}}", own.show, a.TokenEntry, section=ADDED),
+        R("DELETE", f"{tokens}/{{token_id}}", own.revoke, section=ADDED),
+    ]
 
 
 def admin_routes(parts: Parts) -> list[Route]:

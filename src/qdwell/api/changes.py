@@ -80,6 +80,23 @@ def may_end(owner: Owner, token: dict[str, Any], reach: Sequence[str]) -> bool:
     return bool(reach) and all(administers(owner, crn) for crn in reach)
 
 
+async def own_tokens(parts: Parts, owner: Owner) -> list[dict[str, Any]]:
+    """The tokens in use that somebody may know of as theirs, oldest first.
+
+    Who came by a token that is for a single instance sees those that are for that alone.
+    """
+    book, now = book_of(parts, owner), parts.clock.now()
+    found = await taught(lambda: book.tokens(owner.user_id))
+    return [
+        it
+        for it in found
+        if it["user_id"] == owner.user_id  # and not of somebody who has this id for a name
+        and it["revoked_at"] is None
+        and (it["expires_at"] is None or it["expires_at"] > now)
+        and owner.only in (None, it["instance"])
+    ]
+
+
 async def make_token(
     parts: Parts, owner: Owner, name: str, scope: str, instance: str | None, ends: int | None
 ) -> str:

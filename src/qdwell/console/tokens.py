@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.changes import administers, book_of, make_token, may_end
+from qdwell.api.changes import administers, book_of, make_token, may_end, own_tokens
 from qdwell.api.edge import not_found
 from qdwell.api.operators import changed, taught
 from qdwell.console.forms import DAYS, acted, end_of, label, told
@@ -28,7 +28,7 @@ class TokenPages:
     async def show(self, request: Request, visitor: Visitor) -> Response:
         """The visitor's tokens in use, newest first; and those of members that they may end."""
         owner, parts = visitor.caller.owner, self._site.parts
-        mine = await self._mine(visitor)
+        mine = await own_tokens(parts, owner)
         return self._site.page(
             request,
             "tokens.html",
@@ -76,27 +76,13 @@ class TokenPages:
             raise NotAllowed
 
         async def act() -> None:
-            known = [*await self._mine(visitor), *await self._theirs(visitor)]
+            known = [*await own_tokens(parts, owner), *await self._theirs(visitor)]
             if wanted not in {it["id"] for it in known}:
                 raise not_found("There is no such token.", "It may have been revoked already.")
             book = book_of(parts, owner)
             await changed(parts, lambda: book.revoke_token(wanted))
 
         return await acted(request, visitor, act, self.show, PLACE)
-
-    async def _mine(self, visitor: Visitor) -> list[dict[str, Any]]:
-        """The tokens in use that the visitor may know of: who came by one that is for a single
-        instance sees what is for that alone."""
-        owner, now = visitor.caller.owner, self._site.parts.clock.now()
-        book = book_of(self._site.parts, owner)
-        found = await taught(lambda: book.tokens(owner.user_id))
-        return [
-            it
-            for it in found
-            if it["revoked_at"] is None
-            and (it["expires_at"] is None or it["expires_at"] > now)
-            and owner.only in (None, it["instance"])
-        ]
 
     async def _theirs(self, visitor: Visitor) -> list[dict[str, Any]]:
         owner, now = visitor.caller.owner, self._site.parts.clock.now()

@@ -122,6 +122,15 @@ class NewTokenRequest(Request):
     expires_in_seconds: Seconds | None = None
 
 
+class OwnTokenRequest(Request):
+    """Body of `POST /tokens`."""
+
+    name: Label
+    scope: Literal["full", "read"] = "full"
+    instance: Label | None = Field(None, description="The only one it is for; null: all of yours.")
+    expires_in_seconds: Seconds | None = None
+
+
 # ---- plans: their settings are the config's, so that there is one list of them -------------------
 
 
@@ -253,6 +262,12 @@ class TokenList(Reply):
     """Tokens, oldest first."""
 
     tokens: list[TokenEntry]
+
+
+class NewToken(TokenEntry):
+    """A token as it was made: it is for no more, and lasts no longer, than the one that made it."""
+
+    token: str = Field(description="What signs in; shown in this answer and nowhere else.")
 
 
 class IdentityEntry(Reply):
