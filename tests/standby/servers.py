@@ -41,6 +41,13 @@ session_interactive_ttl_seconds = 60
 """
 
 
+def written_config(folder: Path, database_url: str) -> Path:
+    """The config of all servers of a test."""
+    config = folder / "qdwell.toml"
+    config.write_text(CONFIG.format(url=database_url, blobs=folder / "blobs"))
+    return config
+
+
 _SESSIONS = """
 SELECT pid, state, wait_event_type, wait_event, clock_timestamp() - xact_start, left(query, 80)
 FROM pg_stat_activity WHERE application_name = 'qdwell' ORDER BY pid
@@ -60,15 +67,26 @@ AND relation = 'leader'::regclass
 class Standby:
     """One `qdwell serve`."""
 
-    def __init__(self, folder: Path, config: Path, armed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Path,
+        armed: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        **env: str,
+    ) -> None:
         folder.mkdir()
         self.folder = folder
         self._log = (folder / "log").open("wb")
         entry = [str(ARMED), *armed] if armed else ["-m", "qdwell"]
         command = [sys.executable, *entry, "serve", "--port", "0"]
-        command += ["--data-dir", str(folder), "--config", str(config)]
+        command += ["--data-dir", str(folder), "--config", str(config), *arguments]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+            env={**os.environ, **env},
         )
         self.url = self._announced()
 
@@ -91,7 +109,11 @@ class Standby:
 
     def log(self) -> str:
         """The end of what it has said."""
-        return (self.folder / "log").read_text()[-6000:]
+        return self.whole_log()[-6000:]
+
+    def whole_log(self) -> str:
+        """All of it."""
+        return (self.folder / "log").read_text()
 
     def health(self) -> dict[str, Any]:
         """What it says of itself; empty if it says nothing."""
@@ -120,8 +142,7 @@ def pair(
     folder: Path, database_url: str, armed: Sequence[str] = ()
 ) -> Iterator[tuple[Standby, Standby]]:
     """Two servers, the leader first; `armed`: where that kills itself, see `crash/armed.py`."""
-    config = folder / "qdwell.toml"
-    config.write_text(CONFIG.format(url=database_url, blobs=folder / "blobs"))
+    config = written_config(folder, database_url)
     made: list[Standby] = []
     try:
         made += [Standby(folder / "one", config, armed), Standby(folder / "two", config)]

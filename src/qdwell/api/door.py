@@ -89,6 +89,7 @@ class Door:
         self._turned = asyncio.Event()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+        self._distrusted = 0  #: the last epoch whose leader's certificate was not believed
         # A leader with TLS is believed as clients believe it: the system's authorities, and those
         # of SSL_CERT_FILE.
         self._http = httpx.AsyncClient(
@@ -198,10 +199,28 @@ class Door:
                     return False
                 return await self._pass_back(answer, epoch, held, send)
         except httpx.HTTPError as error:
-            log.info("the leader did not answer", url=url, error=repr(error))
-            return False
+            if (why := _distrust(error)) is None:
+                log.info("the leader did not answer", url=url, error=repr(error))
+                return False
+            # That does not pass by itself, as a takeover does: nobody waits for it.
+            self._tell_distrust(url, epoch, why)
+            said = "This server does not trust the certificate of the one that leads."
+            await self._unavailable(said)(*held.again(), send)
+            return True
         finally:
             sending.cancel()
+
+    def _tell_distrust(self, url: str, epoch: int, why: str) -> None:
+        """Say it once for each leader, and not for each request."""
+        if self._distrusted != epoch:
+            self._distrusted = epoch
+            log.error(
+                "the leader's certificate is not trusted; no request is passed on to it",
+                url=url,
+                error=why,
+                solution="Set SSL_CERT_FILE to the authority that signed it, and server.peer_url "
+                "of the leader to a name that is in it; then restart.",
+            )
 
     async def _pass_back(self, answer: httpx.Response, epoch: int, held: Held, send: Send) -> bool:
         headers = [(name.lower(), it) for name, it in answer.headers.raw]
@@ -257,6 +276,15 @@ class Door:
         error = Internal("door")
         error.status, error.message = 503, why
         return error_response("door", error)
+
+
+def _distrust(error: BaseException | None) -> str | None:
+    """Why a certificate was not believed, if that is behind an error; else None."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _prepared(scope: Scope) -> list[tuple[bytes, bytes]]:
