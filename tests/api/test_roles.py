@@ -172,6 +172,29 @@ async def test_what_a_queue_tells_of_others_is_a_number(
     await user.ask("POST", f"/jobs/{job}/cancel")
 
 
+async def test_work_of_several_members_is_told_apart(site: Site, user: User) -> None:
+    """`user` of the workload list; the ledger says who, and of a deleted job that nobody knows."""
+    colleague = await member(site, user, "member")
+    jobs = {}
+    for who in (user, colleague):
+        job = await who.submit("brief")
+        jobs[(await who.finished(job))["user_id"]] = job
+    assert len(jobs) == 2
+    for asker in (user, colleague):
+        for whose, job in jobs.items():
+            found = (await asker.get("/workloads", params={"user": whose})).json()
+            assert [it["id"] for it in found["workloads"]] == [job]
+            assert found["total_count"] == 1
+    assert (await user.get("/workloads?user=nobody")).json()["total_count"] == 0
+    sums = (await user.get("/usage/ledger?by=user")).json()
+    assert {it["user_id"] for it in sums["entries"]} == set(jobs)
+    (theirs,) = set(jobs) - {user.credentials.user_id}
+    assert (await colleague.ask("DELETE", f"/jobs/{jobs[theirs]}")).status_code == 204
+    after = (await user.get("/usage/ledger?by=user")).json()
+    assert {it["user_id"] for it in after["entries"]} == {user.credentials.user_id, None}
+    assert after["totals"] == sums["totals"]
+
+
 async def test_a_place_in_the_feed_tells_nothing_of_others(user: User, other: User) -> None:
     """The cursor of a quiet instance stays while others are busy; trace ids do not count."""
     cursor = (await user.get("/events")).json()["cursor"]

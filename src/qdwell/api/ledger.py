@@ -97,7 +97,7 @@ class LedgerRoute:
         self, caller: Caller, start: int, end: int, by: str | None, as_csv: bool
     ) -> Response:
         rows = ledger(self._parts.store, caller.instance.crn, start, end)
-        entries: Sequence[dict[str, Any]] = [_entry(row, caller.user_id) for row in rows]
+        entries: Sequence[dict[str, Any]] = [_entry(row) for row in rows]
         totals = _sums(entries)
         columns: Sequence[str] = COLUMNS
         if by is not None:
@@ -109,7 +109,7 @@ class LedgerRoute:
         return reply({"period": period, "entries": entries, "totals": totals})
 
 
-def _entry(row: LedgerRow, user_id: str) -> dict[str, Any]:
+def _entry(row: LedgerRow) -> dict[str, Any]:
     it = row.entry
     return {
         "start": iso(it.start),
@@ -120,8 +120,7 @@ def _entry(row: LedgerRow, user_id: str) -> dict[str, Any]:
         "mode": _MODES[it.kind],
         "job_id": it.job,
         "session_id": it.group,
-        # An instance has one user; a job that was deleted has left the name with nobody else.
-        "user_id": row.user_id or user_id,
+        "user_id": row.user_id,  # of a deleted job nobody knows: any member may have been
         "instance_id": it.instance,
         "backend": it.backend,
     }

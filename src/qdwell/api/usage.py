@@ -20,7 +20,7 @@ from qdwell.api.jobs import searched_tags
 from qdwell.api.parts import Parts
 from qdwell.api.turns import in_thread
 from qdwell.clock import iso
-from qdwell.errors import BadInput, NotAllowed
+from qdwell.errors import BadInput
 from qdwell.store import WorkloadRow
 
 DAY_MS = 86_400_000
@@ -101,9 +101,6 @@ class UsageRoutes:
         query = Query(request, WORKLOAD_QUERY)
         limit = query.page("limit", WORKLOADS_DEFAULT, WORKLOADS_MAX)
         offset = _offset(query.text("next") or query.text("previous"))
-        user = query.text("user")
-        if user is not None and user != caller.user_id:
-            raise NotAllowed()  # an instance has one user, who sees only what is theirs
         backend = query.text("backend")
         view = self._parts.engine.backend(backend) if backend else None
         rows, count = await in_thread(
@@ -115,6 +112,7 @@ class UsageRoutes:
             backend=view.name if view else backend,
             search=query.text("search"),
             mocks=query.flag("include_mocks") is True,
+            user=query.text("user"),
             statuses=_statuses(query),
             mode=query.choice("mode", MODES),
             created_after=query.instant("created_after"),

@@ -253,6 +253,7 @@ class Store(Protocol):
         created_before: int | None = None,
         search: str | None = None,
         mocks: bool = True,
+        user: str | None = None,
     ) -> tuple[list[WorkloadRow], int]:
         """Return a page of job-mode jobs, sessions, and batches, and how many match (I14).
 

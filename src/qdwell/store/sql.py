@@ -309,10 +309,11 @@ class SqlStore:
         created_before: int | None = None,
         search: str | None = None,
         mocks: bool = True,
+        user: str | None = None,
     ) -> tuple[list[WorkloadRow], int]:
         """Read one page of workloads. See `Store.workloads`."""
         wanted = WorkloadFilter(
-            backend, mode, statuses, tags, created_after, created_before, search, mocks
+            backend, mode, statuses, tags, created_after, created_before, search, mocks, user
         )
         with self.database.reading() as connection:
             return list_workloads(

@@ -55,6 +55,7 @@ class WorkloadFilter:
     created_before: int | None = None
     search: str | None = None  #: an id, or part of a tag
     mocks: bool = True  #: dry runs, too
+    user: str | None = None  #: the id of whose they are
 
     def of_jobs(self, instance: str) -> list[ColumnElement[bool]]:
         """Spell the filter as conditions on `jobs`."""
@@ -74,6 +75,8 @@ class WorkloadFilter:
             found.append(jobs.c.created <= self.created_before)
         if self.search:
             found.append(searched(self.search))
+        if self.user is not None:
+            found.append(jobs.c.user_id == self.user)
         return found
 
     def of_groups(self, instance: str) -> list[ColumnElement[bool]]:
@@ -93,6 +96,8 @@ class WorkloadFilter:
             found.append(groups.c.created <= self.created_before)
         if self.search:
             found.append(groups.c.id == self.search)
+        if self.user is not None:
+            found.append(groups.c.user_id == self.user)
         return found
 
 

@@ -303,6 +303,7 @@ def test_each_filter_of_the_workload_list(world: World) -> None:
     session = world.open(world.new_group(created=NOW + 10))
     batch = world.open(world.new_group(mode=Mode.BATCH, backend="other", created=NOW + 20))
     job = world.submit(world.new_job(created=NOW + 30), tags=("red",))
+    (owner,) = {row.user_id for row in world.store.workloads(world.a, now=NOW)[0]}
     cases = [
         ({"mode": "session"}, [session.id]),
         ({"mode": "batch"}, [batch.id]),
@@ -316,6 +317,8 @@ def test_each_filter_of_the_workload_list(world: World) -> None:
         ({"search": session.id}, [session.id]),
         ({"created_after": NOW + 20}, [job.id, batch.id]),
         ({"created_before": NOW + 20}, [batch.id, session.id]),
+        ({"user": owner}, [job.id, batch.id, session.id]),
+        ({"user": "somebody else"}, []),
     ]
     for asked, found in cases:
         rows, count = world.store.workloads(world.a, now=NOW, **asked)
