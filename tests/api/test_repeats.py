@@ -147,11 +147,15 @@ async def test_other_bytes_other_users_and_late_ones_are_other_jobs(
     assert await Caller(site, user, "mine").post() == stored
 
 
-async def test_a_key_given_by_a_server_of_ours(site: Site, user: User) -> None:
-    """Passed on twice by a follower: one job; the user's own repetition has another such key."""
-    key = {"Idempotency-Key": new_id(), repeats.KEYED_BY_US: "1"}
+@pytest.mark.parametrize("given_by", [repeats.FOLLOWER, repeats.LEADER])
+async def test_a_key_given_by_a_server_of_ours(site: Site, user: User, given_by: str) -> None:
+    """Passed on twice by a follower: one job; the user's own repetition has another such key.
+
+    So it is too if the second leader is that follower itself, which passes nothing on.
+    """
+    key = {"Idempotency-Key": new_id(), repeats.KEYED_BY_US: given_by}
     caller = Caller(site, user, "passed on", **key)
-    told = await caller.post()
+    told = await Caller(site, user, "passed on", **key, **{"X-Qdwell-Forwarded": "1"}).post()
     assert await caller.post() == told
     assert await caller.post(left()) is None
     again = Caller(site, user, "passed on", **{**key, "Idempotency-Key": new_id()})

@@ -28,8 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qdwell import __version__
 from qdwell.api.body import read_body
 from qdwell.api.edge import Headers, error_response, guarded, guards_of, reply
-from qdwell.api.repeats import FORWARDED as FORWARDED_NAME
-from qdwell.api.repeats import KEYED_BY_US
+from qdwell.api.repeats import FOLLOWER, KEYED_BY_US, LEADER
 from qdwell.clock import Clock
 from qdwell.config import Config
 from qdwell.errors import Internal, RequestError
@@ -41,7 +40,7 @@ LOOK_AGAIN_MS = 250
 CONNECT_SECONDS = 3.0
 TRY_LATER = 1_013  # how a websocket is closed (RFC 6455 registry)
 WHOLE_BYTES_MAX = 8_388_608  # an answer up to this is read to its end before it is passed on
-FORWARDED = FORWARDED_NAME.encode()
+FORWARDED = b"x-qdwell-forwarded"
 NOT_LEADER = b"x-qdwell-not-leader"
 KEY = b"idempotency-key"
 _KEYED = ("/jobs", "/sessions")  # POST there makes something
@@ -132,7 +131,8 @@ class Door:
             return
         gone = asyncio.ensure_future(_hung_up(receive))
         try:
-            await self._answer(Held(scope, _prepared(scope), body, gone), send)
+            headers = _prepared(scope, FOLLOWER if self._leading() is None else LEADER)
+            await self._answer(Held(scope, headers, body, gone), send)
         finally:
             gone.cancel()
 
@@ -287,13 +287,13 @@ def _distrust(error: BaseException | None) -> str | None:
     return None
 
 
-def _prepared(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """The headers to pass on, with a key for what must not be done twice."""
+def _prepared(scope: Scope, keyed_by: str) -> list[tuple[bytes, bytes]]:
+    """The headers to pass on, with a key for what must not be done twice, and who has given it."""
     headers = [(name, it) for name, it in scope["headers"] if name not in _HOP]
     path = scope["path"].rstrip("/")
     makes = scope["method"] == "POST" and path.endswith(_KEYED)
     if makes and not any(name == KEY for name, _ in headers):
-        headers += [(KEY, new_id().encode()), (KEYED_BY_US.encode(), b"1")]
+        headers += [(KEY, new_id().encode()), (KEYED_BY_US.encode(), keyed_by.encode())]
     return headers
 
 

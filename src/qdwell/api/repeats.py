@@ -32,10 +32,11 @@ from qdwell.errors import BadInput
 from qdwell.store import Store, new_id
 from qdwell.store.answers import RECENT, answers_of
 
-#: Said by a server that passes a request on, and has given it a key because the client gave none.
+#: Said by a server that has given a request a key because the client gave none; and who it was when
+#: the request came. `FOLLOWER` sends the same again, with its key, if the leader dies. What it says
+#: goes into the job's id, so it stays as it was when that server has become the leader meanwhile.
 KEYED_BY_US = "x-qdwell-keyed"
-#: Said by a follower, which sends the same again, with its key, if the leader dies.
-FORWARDED = "x-qdwell-forwarded"
+FOLLOWER, LEADER = "follower", "leader"
 WINDOW_MS = 60_000  # since the connection was closed, or since the restart
 BEFORE_MS = 600_000  # how long before a restart a job may have been accepted
 

@@ -24,7 +24,7 @@ from qdwell.api.circuits import Circuits
 from qdwell.api.outcomes import Outcomes, TwoLines, wanted_wait_ms
 from qdwell.api.parts import Parts
 from qdwell.api.repeats import (
-    FORWARDED,
+    FOLLOWER,
     KEYED_BY_US,
     Repeats,
     UnderWay,
@@ -87,7 +87,8 @@ class Submission:
         if own_key:
             return await self._accept(request, caller, plan, body, job_id or "", None)
         mark = mark_of(caller.user_id, crn, body)
-        job_id = fresh_id(mark, parts.clock.now(), key, crn, forwarded=FORWARDED in request.headers)
+        forwarded = request.headers.get(KEYED_BY_US) == FOLLOWER
+        job_id = fresh_id(mark, parts.clock.now(), key, crn, forwarded=forwarded)
         if key is not None and (done := self._done(request, crn, job_id)) is not None:
             return done
         again = await self._repeats.earlier(request, crn, mark)
