@@ -94,7 +94,7 @@ async def test_an_account_made_after_the_start_can_be_used_at_once(site: Site) -
     assert await fresh.finished(await fresh.submit())
 
 
-def small_app(auth: Auth) -> Starlette:
+def small_app(auth: Auth, clock: ManualClock) -> Starlette:
     async def who(request: Request) -> object:
         return reply((await auth.owner(request)).user_id)
 
@@ -102,7 +102,7 @@ def small_app(auth: Auth) -> Starlette:
         routes=[Route("/who", who), Route("/identity/token", auth.exchange, methods=["POST"])],
         exception_handlers=HANDLERS,
     )
-    app.add_middleware(Edge, who=auth.who)
+    app.add_middleware(Edge, who=auth.who, clock=clock)
     return app
 
 
@@ -113,8 +113,8 @@ async def test_a_token_ends_when_it_says_so_and_survives_a_restart(
     store = open_store(tmp_path)
     made = accounts.first_start(store, clock.now())
     assert made is not None
-    transport = httpx.ASGITransport(small_app(Auth(store, clock)))
-    restarted = httpx.ASGITransport(small_app(Auth(store, clock)))
+    transport = httpx.ASGITransport(small_app(Auth(store, clock), clock))
+    restarted = httpx.ASGITransport(small_app(Auth(store, clock), clock))
     async with (
         httpx.AsyncClient(transport=transport, base_url="http://q") as http,
         httpx.AsyncClient(transport=restarted, base_url="http://q") as again,

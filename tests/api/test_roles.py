@@ -24,6 +24,7 @@ from qdwell.store.tables_who import tokens
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HERE = str(Path(qdwell.__file__).parent)
+PAST = ("/api/turns.py", "/clock.py")  #: what an asker has used up before, and how it is timed
 
 
 async def signed_in(site: Site, token: str, crn: str, like: User) -> User:
@@ -222,8 +223,8 @@ async def path_of(work: Callable[[], Any]) -> list[tuple[str, int]]:
 
     def trace(frame: Any, event: str, _: Any) -> Any:
         name = frame.f_code.co_filename
-        if not name.startswith(HERE) or name.endswith("/api/turns.py") or in_the_loop(frame):
-            return None  # the loop's turns, and the asker's own past
+        if not name.startswith(HERE) or name.endswith(PAST) or in_the_loop(frame):
+            return None
         if event == "line":
             lines.append((name.removeprefix(HERE), frame.f_lineno))
         return trace
