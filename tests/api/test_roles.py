@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Callable
+from difflib import unified_diff
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from qdwell.store.tables_who import tokens
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HERE = str(Path(qdwell.__file__).parent)
+TRIES = 5
 PAST = ("/api/turns.py", "/clock.py")  #: what an asker has used up before, and how it is timed
 
 
@@ -217,6 +219,10 @@ def in_the_loop(frame: Any) -> bool:
     return False
 
 
+def _spelt(way: list[tuple[str, int]]) -> list[str]:
+    return [f"{file}:{line}\n" for file, line in way]
+
+
 async def path_of(work: Callable[[], Any]) -> list[tuple[str, int]]:
     """The lines of our own code that ran in this thread, in order."""
     lines: list[tuple[str, int]] = []
@@ -260,14 +266,18 @@ async def test_anothers_id_takes_the_way_of_an_unknown_one(
     for route in table(site):
         if "{job_id}" not in route.path and "{session_id}" not in route.path:
             continue
-        ways = []
-        for job, session in ((mine.job, mine.session), (live, mine.session), (unknown, unknown)):
-            # What is made once, and what is remembered of the asker for a moment.
-            await ask(other, route, mine.path(route).replace(mine.job, unknown))
-            path = mine.path(route).replace(mine.job, job).replace(mine.session, session)
-            ways.append(await path_of(partial(ask, other, route, path)))
-        assert ways[0] == ways[2], (route.method, route.path)
-        assert ways[1] == ways[2], (route.method, route.path)
+        # What the engine does of itself comes between now and then; a difference would stay.
+        for _ in range(TRIES):
+            ways = []
+            for job, session in ((mine.job, mine.session), (live, mine.session), (unknown,) * 2):
+                # What is made once, and what is remembered of the asker for a moment.
+                await ask(other, route, mine.path(route).replace(mine.job, unknown))
+                path = mine.path(route).replace(mine.job, job).replace(mine.session, session)
+                ways.append(await path_of(partial(ask, other, route, path)))
+            if ways[0] == ways[1] == ways[2]:
+                break
+        for way in ways[:2]:
+            assert "".join(unified_diff(*map(_spelt, (way, ways[2])), n=2)) == "", route.path
         assert len(ways[0]) > 20
         seen += 1
     assert seen >= 13

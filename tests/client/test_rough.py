@@ -68,6 +68,15 @@ def test_a_fork_shares_no_connection_and_loses_no_thread(running: Running) -> No
     assert done.stdout == "[0, 0, 0]\nTrue 2\n", done.stderr
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Interrupts as in a terminal; a shell's background process is born without them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("waits", ["with its submission", "alone", "with the watcher"])
 def test_an_interrupted_wait_leaves_everything_usable(
     waits: str, service: QiskitRuntimeService, quick: Backend, bell: QuantumCircuit
