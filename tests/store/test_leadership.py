@@ -15,7 +15,8 @@ from qdwell.core.decisions import Note
 from qdwell.errors import NotLeader
 from qdwell.store import Place, Store, accounts, leadership, open_store
 from qdwell.store.leadership import Leadership, Standing
-from qdwell.store.postgres import LEADER_LOCK, MIGRATION_LOCK, PostgresDatabase
+from qdwell.store.locks import LEADER_LOCK, MIGRATION_LOCK
+from qdwell.store.postgres import PostgresDatabase
 
 NOW = 1_767_225_600_000
 PATIENCE_S = 60

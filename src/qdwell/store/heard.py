@@ -25,6 +25,7 @@ import structlog
 from psycopg import pq
 
 from qdwell.errors import StoreUnavailable
+from qdwell.store.locks import NOTES_LOCK, end_keeper
 
 if TYPE_CHECKING:
     from qdwell.store.postgres import PostgresDatabase
@@ -32,15 +33,10 @@ if TYPE_CHECKING:
 _KEPT = 4_000  # newest notes; older ones are deleted now and then
 _UNANSWERED_MAX = 20_000  # notes that the database has not taken yet
 _AGAIN_S = 1.0
-_LOCK = 0x71647768  # held by the connection for notes: it ends when all are taken
 _PATIENCE_MS = 1_000
+_DYING_MS = 2_000  # until a connection that is ended has let go
 
 _READ = "SELECT since, job FROM heard WHERE epoch = (SELECT max(epoch) FROM heard)"
-_END_HOLDER = """
-SELECT pg_terminate_backend(pid, 2000) FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND objid = %s::oid AND pid <> pg_backend_pid()
-AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
 _EMPTY = "DELETE FROM heard"
 _BEGIN = "INSERT INTO heard (epoch, n, since) VALUES (%s, 0, %s)"
 _NOTE = b"INSERT INTO heard (epoch, n, job) VALUES ($1, $2, $3)"
@@ -65,7 +61,7 @@ class SharedAnswers:
         self._epoch = str(database.epoch).encode()
         self._count = self._unanswered = 0
         self._connection: psycopg.Connection[Any] | None = None
-        self._closed = False
+        self._closed = threading.Event()
         if database.notes is not None:
             database.notes.close()
         database.notes = self
@@ -102,7 +98,7 @@ class SharedAnswers:
 
     def close(self) -> None:
         """Take no more notes."""
-        self._closed = True
+        self._closed.set()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -137,7 +133,7 @@ class SharedAnswers:
             raise
         self._count = self._unanswered = 0
         self._connection = connection
-        if self._closed:
+        if self._closed.is_set():
             self.close()
         return rows
 
@@ -148,11 +144,11 @@ class SharedAnswers:
         threading.Thread(target=self._open_again, name="notes", daemon=True).start()
 
     def _open_again(self) -> None:
-        while not self._closed and self._connection is None:
+        while not self._closed.is_set() and self._connection is None:
             with suppress(psycopg.Error):
                 self._open()
                 return
-            threading.Event().wait(_AGAIN_S)
+            self._closed.wait(_AGAIN_S)
 
 
 def _wait_for_the_last_note(connection: psycopg.Connection[Any]) -> None:
@@ -162,7 +158,7 @@ def _wait_for_the_last_note(connection: psycopg.Connection[Any]) -> None:
     """
     while True:
         try:
-            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+            connection.execute("SELECT pg_advisory_lock(%s)", (NOTES_LOCK,))
             return
         except psycopg.errors.LockNotAvailable:
-            connection.execute(_END_HOLDER, (_LOCK,))
+            end_keeper(connection, NOTES_LOCK, _DYING_MS)

@@ -30,14 +30,8 @@ import psycopg
 import structlog
 
 from qdwell.clock import stopwatch_ns
-from qdwell.store.postgres import (
-    CHANNEL,
-    LEADER_LOCK,
-    MIGRATION_LOCK,
-    STUCK_MS,
-    PostgresDatabase,
-    end_holder,
-)
+from qdwell.store.locks import LEADER_LOCK, end_keeper
+from qdwell.store.postgres import CHANNEL, STUCK_MS, PostgresDatabase, end_holder
 
 PULSE_MS = 1_000
 STALE_MS = 5_000  # without a pulse
@@ -59,14 +53,6 @@ WHERE id = 1
 _LOOK = """
 SELECT epoch, url, (extract(epoch FROM clock_timestamp()) * 1000)::bigint - seen_at
 FROM pulse WHERE id = 1
-"""
-# Who brings the schema up to date has the lock too, and no pulse.
-_END_HOLDER = """
-SELECT pg_terminate_backend(held.pid) FROM pg_locks AS held
-WHERE held.locktype = 'advisory' AND held.granted AND held.objid = %s::oid
-AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-AND held.pid <> pg_backend_pid() AND NOT EXISTS (
-    SELECT 1 FROM pg_locks AS other WHERE other.pid = held.pid AND other.objid = %s::oid)
 """
 
 
@@ -158,7 +144,7 @@ class Leadership:
         seen = connection.execute(_LOOK).fetchone()
         if seen is not None and seen[2] > STALE_MS:
             log.warning("the leader does not say anything", url=seen[1], silent_ms=seen[2])
-            connection.execute(_END_HOLDER, (LEADER_LOCK, MIGRATION_LOCK))
+            end_keeper(connection, LEADER_LOCK)
         return False
 
     def _lead(self, connection: psycopg.Connection[Any]) -> None:

@@ -39,6 +39,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qdwell.errors import NotLeader, OutcomeUnknown, StoreError, StoreUnavailable
 from qdwell.store.heard import SharedAnswers
+from qdwell.store.locks import LEADER_LOCK, MIGRATION_LOCK
 from qdwell.store.records import Finding
 from qdwell.store.statements import Glance
 from qdwell.store.upkeep import finish
@@ -51,8 +52,6 @@ CONNECT_SECONDS = 5
 _READERS_KEPT = 8
 _READERS_MAX = 24  # two servers and a few commands fit into the default of 100 connections
 
-#: What a database's advisory locks are for; the numbers mean nothing else.
-LEADER_LOCK, MIGRATION_LOCK = 0x71647765, 0x71647766
 CHANNEL = "qdwell"  #: of NOTIFY
 
 log = structlog.get_logger("qdwell.postgres")
