@@ -29,10 +29,6 @@ from qdwell.wire.noise import JobNoise
 SEED_STEP = 2113
 
 
-#: Why a backend takes no noise model, where nothing better can be said.
-NOT_OURS = "is none of them"
-
-
 class RunStatus(StrEnum):
     """How a run stands, as far as the device knows."""
 
@@ -167,7 +163,7 @@ class InProcess:
         Raises:
             ProgramError: 1208, always.
         """
-        raise no_noise_taken(str(getattr(self, "name", "the backend")), NOT_OURS)
+        raise no_noise_taken(str(getattr(self, "name", "the backend")))
 
     def start(self, batch: Batch) -> str:
         """Note the batch; it is worked off by `result`."""
@@ -221,7 +217,7 @@ def execution_failed(why: str) -> ProgramError:
     )
 
 
-def no_noise_taken(name: str, why: str) -> ProgramError:
+def no_noise_taken(name: str, why: str = "is none of them") -> ProgramError:
     """The failure of a job that brings a noise model to a device that takes none (O18)."""
     return ProgramError(
         1208,

@@ -16,6 +16,7 @@ general kind that it has, attached to an instruction that no circuit contains.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -48,7 +49,7 @@ _MODELS_MAX = 256
 _Key = tuple[frozenset[str], frozenset[int], bool]
 
 
-class Cuts:
+class Cuts(ABC):
     """A noise model that is given out in cuts; what its errors are, each kind of model says."""
 
     #: What is compiled to under this model.
@@ -99,19 +100,21 @@ class Cuts:
             self._matrices[key] = self._matrix(operation, qubit)
         return self._matrices[key]
 
+    @abstractmethod
     def readout(self, qubit: int) -> tuple[float, float]:
         """Probability of reading 1 for a 0, and 0 for a 1."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def irregular(self, fit: Fitted) -> bool:
         """Has the circuit an error that is neither Pauli nor reset?"""
-        raise NotImplementedError
+        ...
 
-    def _matrix(self, operation: Any, qubit: int) -> NDArray[np.float64]:
-        raise NotImplementedError
+    @abstractmethod
+    def _matrix(self, operation: Any, qubit: int) -> NDArray[np.float64]: ...
 
-    def _build(self, names: frozenset[str], qubits: frozenset[int], pinned: bool) -> NoiseModel:
-        raise NotImplementedError
+    @abstractmethod
+    def _build(self, names: frozenset[str], qubits: frozenset[int], pinned: bool) -> NoiseModel: ...
 
 
 class CutNoise(Cuts):

@@ -109,7 +109,7 @@ class BackendExecutor:
         Raises:
             ProgramError: 1208, always.
         """
-        raise base.no_noise_taken(self.name, base.NOT_OURS)
+        raise base.no_noise_taken(self.name)
 
     def fit(self, circuit: QuantumCircuit) -> Fitted:
         """The circuit as it is."""
