@@ -274,3 +274,46 @@ def test_the_shell_completes_our_words(shell: Shell) -> None:
         check=False,
     )  # fmt: skip
     assert {"show", "result", "cancel", "logs", "why"} <= set(done.stdout.split())
+
+
+def test_own_tokens_are_listed_made_and_revoked(shell: Shell) -> None:
+    """What is made signs in until it is revoked; what cannot be is refused with its status."""
+    (first,) = shell.json("tokens")
+    made = shell.run("tokens", "create", "laptop", "--scope", "read", "--days", "2")
+    secret = made.stdout.strip()
+    assert made.exit_code == 0
+    assert made.stderr.count("\n") == 1
+    by_id = {it["id"]: it for it in shell.json("tokens")}
+    token_id = next(iter(by_id.keys() - {first["id"]}))
+    assert token_id in made.stderr
+    assert secret not in str(by_id)
+    laptop = by_id[token_id]
+    assert (laptop["name"], laptop["scope"], laptop["instance"]) == ("laptop", "read", None)
+    assert laptop["expires_at"] - laptop["created"] == 2 * 86_400_000
+    assert "laptop" in shell.run("tokens").stdout
+
+    as_it = ("--url", shell.url, "--token", "-", "--as", "laptop")
+    assert shell.run("login", *as_it, text=f"{secret}\n").exit_code == 0
+    mine = ("--account", "laptop")
+    assert token_id in {it["id"] for it in shell.json("tokens", *mine)}
+    reading = shell.run("tokens", "create", "more", *mine)
+    assert (reading.exit_code, reading.stdout) == (3, "")
+    assert "reading" in reading.stderr
+    early = shell.run("tokens", *mine, "create", "more")
+    assert (early.exit_code, early.stdout) == (2, "")
+    assert "--account" in early.stderr
+    scope = shell.run("tokens", "create", "more", "--scope", "all")
+    assert (scope.exit_code, scope.stdout) == (1, "")
+    assert "scope" in scope.stderr
+    assert shell.run("tokens", "create", "more", "--instance", "others").exit_code == 3
+
+    done = shell.run("tokens", "revoke", token_id)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", f"{token_id} is revoked.\n")
+    assert shell.run("tokens", *mine).exit_code == 3
+    assert shell.run("tokens", "revoke", token_id).exit_code == 4
+    assert [it["id"] for it in shell.json("tokens")] == [first["id"]]
+
+    whole = shell.json("tokens", "create", "script", "--instance", "default")
+    assert whole["token"]
+    assert whole["instance"].startswith("crn:")
+    assert shell.run("tokens", "revoke", whole["id"]).exit_code == 0

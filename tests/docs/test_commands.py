@@ -44,6 +44,8 @@ def parse(words: list[str]) -> None:
         if not isinstance(command, TyperGroup):
             return
         words = [*context._protected_args, *context.args]
+        if not words and command.invoke_without_command:
+            return
         name, command, words = command.resolve_command(context, words)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from qdwell import __version__
-from qdwell.cli import admin, job, operate, people, plans, run, upkeep, user
+from qdwell.cli import admin, job, operate, own_tokens, people, plans, run, upkeep, user
 from qdwell.cli.asking import AccountName
 from qdwell.cli.credentials import (
     CREDENTIALS_FILE,
@@ -42,6 +42,7 @@ app.add_typer(admin.accounts, name="account")
 app.add_typer(admin.tokens, name="token")
 for command in (user.login, user.jobs, user.sessions, user.backends, user.usage):
     app.command()(command)
+app.add_typer(own_tokens.tokens, name="tokens")
 app.add_typer(people.instance, name="instance")
 app.add_typer(people.user, name="user")
 app.add_typer(plans.plan, name="plan")

@@ -24,6 +24,7 @@ from qdwell.client.errors import (
 from qdwell.client.job import RuntimeJob, wait_operation
 from qdwell.client.link import Link
 from qdwell.client.options import RuntimeOptions
+from qdwell.client.own_tokens import OwnTokens
 from qdwell.client.session import Batch, Session
 from qdwell.client.submission import Sent, Submission, submit
 from qdwell.client.transport import Request, Sends, Transport, path_of
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 PAGE = 200
 
 
-class QiskitRuntimeService(Catalog):
+class QiskitRuntimeService(Catalog, OwnTokens):
     """A qdwell server, for one account and instance.
 
     Without arguments it is the one that `accounts` finds: the environment as `qdwell env` prints
@@ -333,11 +334,8 @@ class QiskitRuntimeService(Catalog):
 
     def close_all_sessions(self) -> int:
         """Close every session and batch that takes jobs; returns how many there were."""
-        taking = [
-            it
-            for it in self._pages("/sessions", "sessions", [("open", "true")], None, 0)
-            if it["accepting_jobs"]
-        ]
+        found = self._pages("/sessions", "sessions", [("open", "true")], None, 0)
+        taking = [it for it in found if it["accepting_jobs"]]
         for document in taking:
             self._session_of(document).close()
         return len(taking)
