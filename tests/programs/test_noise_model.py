@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, transpile
+from qiskit.circuit.library import UnitaryGate, XGate
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import (
     NoiseModel,
+    QuantumError,
     ReadoutError,
     amplitude_damping_error,
     coherent_unitary_error,
@@ -87,6 +89,14 @@ def aers(model: NoiseModel, made: QuantumCircuit, shots: int = SHOTS) -> dict[st
     return found
 
 
+def tilted(label: str | None) -> NoiseModel:
+    """A model with a unitary that its user may have given a label."""
+    error = QuantumError([(UnitaryGate(np.diag([1, 1j]), label=label), 0.5), (XGate(label), 0.5)])
+    model = NoiseModel()
+    model.add_all_qubit_quantum_error(error, ["sx", "x"])
+    return model
+
+
 def simulator(model: Any) -> dict[str, Any]:
     return {"noise_model": model, "seed_simulator": SEED}
 
@@ -112,6 +122,17 @@ def test_o42_the_samples_are_those_of_aer(
     options["simulator"]["noise_model"] = None
     result, _ = ours("sampler", [(circuit(), None, SHOTS)], executor(AER), options)
     assert result[0].data.meas.get_counts() != counts
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_o42_a_label_in_a_model_is_taken_and_changes_nothing(form: str, executor: Devices) -> None:
+    """`to_dict` writes the labels of a user's own gates; to Aer itself they mean nothing."""
+    model = tilted("tilt")
+    assert "'label': 'tilt'" in str(model.to_dict())
+    options = {"simulator": simulator(FORMS[form](model))}
+    result, _ = ours("sampler", [(circuit(), None, SHOTS)], executor(AER), options)
+    counts = result[0].data.meas.get_counts()
+    assert counts == aers(model, circuit()) == aers(tilted(None), circuit())
 
 
 def test_errors_that_a_circuit_does_not_meet_count_for_the_method(executor: Devices) -> None:

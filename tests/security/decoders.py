@@ -24,6 +24,16 @@ from unittest.mock import patch
 import numpy as np
 from qiskit import QuantumCircuit, qpy
 from qiskit.circuit import Parameter
+from qiskit.circuit.library import UnitaryGate
+from qiskit_aer.noise import (
+    NoiseModel,
+    QuantumError,
+    ReadoutError,
+    amplitude_damping_error,
+    depolarizing_error,
+    thermal_relaxation_error,
+)
+from qiskit_ibm_runtime.json import RuntimeEncoder
 from starlette.requests import Request
 
 from qdwell.api import body
@@ -33,7 +43,8 @@ from qdwell.clock import ManualClock
 from qdwell.console.signin import NotSignedIn, SignIn
 from qdwell.engine import frames, sandbox
 from qdwell.errors import BadInput, ProgramError, RequestError, WorkerLost
-from qdwell.programs import Limits, check_submission
+from qdwell.executors.job_noise import CutJobNoise
+from qdwell.programs import Cache, Limits, Work, check_submission, noise_model
 from qdwell.programs.program_reader import read_model
 from qdwell.store import accounts, open_store
 from qdwell.wire import arrays, codec, messages, tensors
@@ -97,6 +108,17 @@ def _read_program(data: bytes) -> None:
     read_model(value, Limits(inflated_bytes_max=MOST))
 
 
+def _read_noise(data: bytes) -> None:
+    """A job's own noise model: looked at, read, and made into Aer's for a circuit."""
+    model = body.parse_json(data, 64)
+    params = {"pubs": [], "version": 2, "options": {"simulator": {"noise_model": model}}}
+    check_submission("sampler", params)
+    work = Work("job", "sampler", b"", Limits(inflated_bytes_max=MOST))
+    if (noise := noise_model.given(work, params, Cache())) is not None:
+        met = frozenset(name for error in noise.gates for name in error.operations)
+        CutJobNoise(noise).written(met, frozenset(range(5)))
+
+
 def _weigh(data: bytes) -> None:
     value = codec.parse(data)
     for field, tensor in tensors.found(value, "params"):
@@ -134,6 +156,7 @@ TARGETS: dict[str, Target] = {
     "codec": _decode,
     "frames": _read_frames,
     "inflate": lambda data: arrays.inflate(data, "field", MOST),
+    "noise": _read_noise,
     "npy": lambda data: arrays.read_npy(data, "field"),
     "params": _check_params,
     "program": _read_program,
@@ -201,6 +224,39 @@ def _tensor(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     return tensors.pack(array, compressed=True)
 
 
+def _noise() -> list[bytes]:
+    """A noise model in each form in which clients send one, with each kind of step."""
+    model = NoiseModel()
+    model.add_all_qubit_quantum_error(depolarizing_error(0.03, 2), ["cx"])
+    model.add_quantum_error(thermal_relaxation_error(50, 40, 10), ["sx"], [0])
+    model.add_quantum_error(amplitude_damping_error(0.1), ["x"], [1])
+    unitary = UnitaryGate(np.diag([1, 1j]), label="tilt")
+    model.add_all_qubit_quantum_error(QuantumError([(unitary, 1)]), ["rz", "measure"])
+    model.add_readout_error(ReadoutError([[0.95, 0.05], [0.1, 0.9]]), [1])
+    plain = json.dumps(model.to_dict(serializable=True))
+    return [it.encode() for it in (json.dumps(model, cls=RuntimeEncoder), plain)]
+
+
+#: Much of what is read, much of what can be written and is refused, and the usual.
+OPENQASM = [
+    """OPENQASM 3.0; include "stdgates.inc";
+input angle[32] theta; qubit[3] q; bit[3] c; let pair = q[0:1];
+gate both(a) x, y { crx(a / 2) x, y; s y; U(0, pi, 1e-3) y; }
+both(-theta * pi) pair[0], q[2]; barrier q; reset q[1]; delay[100ns] q; gphase(pi);
+for int i in [0:2:2] { h q[1]; } c = measure q; // all
+if (c[0] == true) { x q[0]; } else { cz q[0], q[1]; }
+while (c == 2) { c[2] = measure q[2]; break; } qreg r[2]; creg k[2];""",
+    """OPENQASM 3; const int[8] n = 2 ** 3 - 0x7; switch (n) { case 1, 2 { } default { } }
+defcalgrammar "openpulse"; extern g(complex[float]) -> duration; pragma a b
+@reversible
+def f(qubit q, readonly array[float[64], #dim = 1] a) -> bit { return measure q; }
+array[uint[16], 2, 2] m = {{1, 2}, {3, 0b1}}; output stretch t; durationof({ x $0; });
+cal { play(d0, 1); } defcal x $0 -> bit { } box[1us] { nop $0; }
+ctrl @ pow(0.5) @ inv @ s $0, $1; float r = float(m[0, 1]) + 1im; bool b = !true; end;""",
+    'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit c; h q[0]; c = measure q[0];',
+]
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Well-formed inputs of each target."""
     auth, _, token = _people()
@@ -236,16 +292,16 @@ def seeds() -> dict[str, list[bytes]]:
     }  # fmt: skip
     job = {"program_id": "sampler", "backend": "x", "params": pubs, "tags": ["a"], "cost": 5}
     access = _run(auth.access(token))[0].encode()
-    text = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit c; h q[0]; c = measure q[0];'
     return {
         "body": [_json(job), _json({"mode": "batch", "max_ttl": 5}), b'{"tags": ["a\\u00fc"]}'],
         "codec": [_json(it) for it in (tags, pubs)],
         "frames": [b"".join(frames.encode({"op": "done", "n": [1]}, [b"part", b""])) * 2],
         "inflate": [zlib.compress(bytes(100)), zlib.compress(made, 9)],
+        "noise": _noise(),
         "npy": [arrays.write_npy(it) for it in (floats, bits, np.zeros((0, 4)), np.array(2j))],
         "params": [_json(pubs), _json(executor)],
         "program": [_json(executor)],
-        "qasm3": [text.encode()],
+        "qasm3": [it.encode() for it in OPENQASM],
         "qpy": [made],
         "query": [b"limit=5&tags=a&tags=b&pending=true", b"created_after=2026-01-01T00:00:00Z"],
         "tensors": [_json([_tensor(floats), _tensor(bits)]), _json(executor)],

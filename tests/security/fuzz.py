@@ -26,7 +26,8 @@ from jwt import utils as jws_utils
 from qdwell.api import auth, body
 from qdwell.clock import stopwatch_ns
 from qdwell.engine import frames
-from qdwell.programs import options, program_reader, rules
+from qdwell.executors import job_noise
+from qdwell.programs import noise_model, options, program_reader, rules
 from qdwell.wire import arrays, codec, tensors
 from security import decoders
 
@@ -37,8 +38,8 @@ ONE_WALL_SECONDS_MAX = 900
 
 #: Where coverage is counted. (Counting it while everything is imported takes minutes.)
 READERS = (arrays, codec, tensors, body, auth, frames, options, rules, program_reader, api_jwt)
-READERS += (api_jws, jws_utils)
-LIBRARIES = ("qiskit_qasm3_import.", "openqasm3.parser", "qiskit.qpy.")  # as far as they are Python
+READERS += (api_jws, jws_utils, noise_model, job_noise)
+LIBRARIES = ("qiskit_qasm3_import.", "openqasm3.", "qiskit.qpy.")  # as far as they are Python
 
 
 def count_coverage() -> None:

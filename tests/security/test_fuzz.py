@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from security import decoders
 
 EXAMPLES = int(os.environ.get("QDWELL_FUZZ_EXAMPLES", "150"))
-SLOW = {"qpy", "qasm3", "program"}
+SLOW = {"noise", "qpy", "qasm3", "program"}
 CAMPAIGN_SECONDS = int(os.environ.get("QDWELL_FUZZ_SECONDS", "60"))
 
 SEEDS = decoders.seeds()

@@ -171,6 +171,9 @@ def _step(step: Any, where: str) -> Step:
     name = step.get("name")
     qubits: Any = step.get("qubits")
     made: tuple[Any, ...]
+    # Aer writes the label that an instruction had in the user's program, and does not read it.
+    if "label" in step and not _is_name(step["label"]):
+        raise rules.bad(f"{where}.label", f"must be 1 to {NAME_CHARS_MAX} characters")
     if not _are_qubits(qubits, QUBITS_MAX):
         raise rules.bad(f"{where}.qubits", f"must be 1 to {QUBITS_MAX} different ones below that")
     count, params = len(qubits), step.get("params") or []
