@@ -67,8 +67,10 @@ def test_a_follower_passes_requests_on_to_a_leader_with_tls(
 ) -> None:
     """The stock client at the follower: signs in, runs a job, and gets its result."""
     with closing(three.ask(three.follower)) as http:
-        health = http.get("/healthz").json()
+        answer = http.get("/healthz")
+    health = answer.json()
     assert (health["status"], health["leader"]) == ("standby", three.leader.url)
+    assert (answer.status_code, health["reason"]) == (200, None)
     settings = {
         name: it.replace(three.leader.url, three.follower.url)
         for name, it in run_qdwell(three.leader.folder, "env").items()
@@ -90,8 +92,15 @@ def test_a_follower_passes_requests_on_to_a_leader_with_tls(
 
 
 def test_a_leader_that_is_not_trusted_is_told_at_once(three: Three) -> None:
-    """Nothing is sent to it; the log says why and what to do, once; the client gets a 503."""
+    """Nothing is sent to it; the log says why and what to do, once; the client gets a 503.
+
+    And /healthz does, so that no load balancer sends clients there.
+    """
     with closing(three.ask(three.stranger)) as http:
+        health = http.get("/healthz")
+        assert (health.status_code, health.json()["status"]) == (503, "unreachable")
+        assert health.json()["leader"] == three.leader.url
+        assert "does not trust the certificate" in health.json()["reason"]
         for _ in range(3):
             answer = http.post("/identity/token", data={"apikey": "secret-of-somebody"})
             assert answer.status_code == 503, answer.text

@@ -38,11 +38,13 @@ from qdwell.store.leadership import Leadership
 PATIENCE_MS = 20_000  # for a leader; the stock client gives up later
 LOOK_AGAIN_MS = 250
 CONNECT_SECONDS = 3.0
+HEALTH_SECONDS = 1.5  # of each step of asking the leader; load balancers wait no longer
 TRY_LATER = 1_013  # how a websocket is closed (RFC 6455 registry)
 WHOLE_BYTES_MAX = 8_388_608  # an answer up to this is read to its end before it is passed on
 FORWARDED = b"x-qdwell-forwarded"
 NOT_LEADER = b"x-qdwell-not-leader"
 KEY = b"idempotency-key"
+DISTRUST = "This server does not trust the certificate of the one that leads."
 _KEYED = ("/jobs", "/sessions")  # POST there makes something
 #: Of one connection, not of the request (RFC 9110, 7.6.1).
 _HOP = {
@@ -116,13 +118,13 @@ class Door:
             # Most requests. One that is overtaken by a change of leader is answered 503.
             await app(scope, receive, send)
             return
-        if scope["path"] == "/healthz" and self._leading() is None:
-            await self._health()(scope, receive, send)
-            return
         forwarded = any(name == FORWARDED for name, _ in scope["headers"])
         if forwarded and self._leading() is None:
             answer = self._unavailable("This server does not lead.")
             await answer(scope, receive, _with_header(send, (NOT_LEADER, b"1")))
+            return
+        if scope["path"] == "/healthz" and self._leading() is None:
+            await (await self._health())(scope, receive, send)
             return
         try:
             body = await read_body(Request(scope, receive), self._most)
@@ -204,8 +206,7 @@ class Door:
                 return False
             # That does not pass by itself, as a takeover does: nobody waits for it.
             self._tell_distrust(url, epoch, why)
-            said = "This server does not trust the certificate of the one that leads."
-            await self._unavailable(said)(*held.again(), send)
+            await self._unavailable(DISTRUST)(*held.again(), send)
             return True
         finally:
             sending.cancel()
@@ -261,16 +262,38 @@ class Door:
             finally:
                 turned.cancel()
 
-    def _health(self) -> ASGIApp:
-        """What `/healthz` says here: well, if there is a leader to pass requests on to."""
+    async def _health(self) -> ASGIApp:
+        """What `/healthz` says here: well, if a request can be passed on to a leader."""
+        standing = self._leadership.standing
         url = self._elsewhere()
+        why = "No server leads now." if url is None else await self._cut_off(url, standing.epoch)
+        status = "starting" if url is None else "standby" if why is None else "unreachable"
         body: dict[str, Any] = {
-            "status": "standby" if url else "starting",
+            "status": status,
             "version": __version__,
             "backends": {},
             "leader": url,
+            "reason": why,
         }
-        return reply(body, 200 if url else 503)
+        return reply(body, 200 if why is None else 503)
+
+    async def _cut_off(self, url: str, epoch: int) -> str | None:
+        """Why nothing can be passed on to a leader now; None: it answers, whatever it says."""
+        request = self._http.build_request(
+            "GET",
+            httpx.URL(url).copy_with(raw_path=b"/healthz"),
+            headers=[(FORWARDED, b"1")],
+            timeout=HEALTH_SECONDS,
+        )
+        try:
+            answer = await self._http.send(request)
+        except httpx.HTTPError as error:
+            if (why := _distrust(error)) is None:
+                return f"The server that leads does not answer: {error or type(error).__name__}."
+            self._tell_distrust(url, epoch, why)
+            return DISTRUST
+        led = NOT_LEADER.decode() not in answer.headers
+        return None if led else "The address of the server that leads is one that does not."
 
     def _unavailable(self, why: str) -> ASGIApp:
         error = Internal("door")

@@ -334,8 +334,13 @@ class WorkloadList(Reply):
 
 
 class Health(Reply):
-    """The server is ready."""
+    """How the server is: 200 if it answers requests, or passes them on; else 503."""
 
-    status: str
+    status: str = Field(
+        description="ok; starting: its backends still start, or no server leads; standby: another "
+        "server leads, and requests are passed on to it; unreachable: they cannot be."
+    )
     version: str
     backends: dict[str, str]
+    leader: str | None = Field(None, description="Where the server is that leads, at the others.")
+    reason: str | None = Field(None, description="Why a server that does not lead is not well.")
