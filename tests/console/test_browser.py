@@ -17,6 +17,12 @@ PAGES = (
     "/admin", "/start",
 )  # fmt: skip
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+ON_TOP = """it => {
+  it.scrollIntoView({ block: "center" });
+  const now = it.getBoundingClientRect();
+  const there = document.elementFromPoint(now.x + now.width / 2, now.y + now.height / 2);
+  return it.closest("svg").contains(there);
+}"""
 CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]}
 
@@ -193,6 +199,34 @@ def test_every_page_is_accessible_and_fits_a_phone(tab: Any) -> None:
     tab.set_viewport_size({"width": 390, "height": 800})
     tab.locator("summary", has_text="Menu").click()
     check_axe(tab)
+
+
+@pytest.mark.parametrize("path", ["/instances", "/jobs/{job}"])
+def test_a_plot_wider_than_a_phone_keeps_its_scale(tab: Any, lab: Any, path: str) -> None:
+    """However far it is moved: the scale is on top, at the box's left edge, with its numbers."""
+    sampler = SamplerV2(mode=lab)
+    job = sampler.run([every(4)], shots=4_000)
+    job.result()
+    tab.set_viewport_size({"width": 390, "height": 800})
+    tab.goto(path.format(job=job.job_id()))
+    box = tab.locator(".plot-box:has(.scale)").first
+    expect(box).to_be_visible(timeout=60_000)
+    beyond = box.evaluate("it => { it.scrollLeft = 9999; return it.scrollLeft }")
+    assert beyond > 100
+    scale = box.locator(".scale")
+    assert abs(scale.bounding_box()["x"] - box.bounding_box()["x"]) < 1
+    numbers = scale.locator("text")
+    assert numbers.count() > 2
+    for at in range(numbers.count()):
+        assert numbers.nth(at).evaluate(ON_TOP), numbers.nth(at).inner_text()
+
+
+def every(width: int) -> QuantumCircuit:
+    """All outcomes alike: many bars."""
+    circuit = QuantumCircuit(width)
+    circuit.sx(range(width))
+    circuit.measure_all()
+    return circuit
 
 
 def test_the_console_is_used_by_keyboard_alone(tab: Any) -> None:

@@ -60,3 +60,6 @@ async def test_the_noise_learner_shows_layers_and_rates(site: Site, version: int
     assert "others" not in text.split("Rates of Pauli errors")[1].split("</figure>")[0]
     assert ">q2</text>" in text  # the machine's qubits, not the layer's own
     assert ">q0</text>" not in text
+    assert ">X2 Z3</text>" in text
+    assert ">X0</text>" not in text
+    assert "16 randomizations of 128 shots each, at layer pair depths 0, 2, 12." in text

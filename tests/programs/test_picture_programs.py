@@ -29,7 +29,7 @@ def test_a_quantum_program_is_told_item_by_item(version: str, executor: Devices)
     assert (plain["title"], samplex["title"]) == ("Item 0, a circuit", "Item 1, a samplex")
     assert plain["notes"] == []
     assert [it["name"] for it in plain["circuit"]["operations"]][:3] == ["rz", "x", "cx"]
-    assert plain["parameters"][0]["shape"] == [2, 3, 1]
+    assert (plain["parameters"][0]["name"], plain["parameters"][0]["shape"]) == ("a", [2, 3, 1])
     counts = plain["result"]["counts"]
     sweep, *counts = counts
     assert (sweep["sweep"], sweep["elements"], sweep["hidden"]) == ("meas", 6, 0)
@@ -61,7 +61,12 @@ def test_layers_of_v3_are_drawn_with_their_rates(executor: Devices) -> None:
     device = executor("fake_manila")
     told = learned(v3([gates((0, 1), (2, 3)), readings(0, 3)], **SMALL), device)
     layer, reading = told["pubs"]
-    assert (layer["notes"], reading["notes"]) == ([], [])
+    assert [it["title"] for it in told["pubs"]] == [
+        "Layer 0, on qubits [0, 1, 2, 3]",
+        "Layer 1, on qubits [0, 3]",
+    ]
+    how = "16 randomizations of 128 shots each, at layer pair depths 0, 2, 12."
+    assert (layer["notes"], reading["notes"]) == ([how], [])
     assert layer["circuit"]["wires"] == [0, 1, 2, 3]
     assert [it["qubits"] for it in layer["circuit"]["operations"]] == [[0, 1], [2, 3]]
     (rates,) = layer["result"]["counts"]
@@ -69,6 +74,26 @@ def test_layers_of_v3_are_drawn_with_their_rates(executor: Devices) -> None:
     assert all(rate >= 0 for _, rate in rates["counts"])
     assert max(rate for _, rate in rates["counts"]) > 0.001
     assert [it["name"] for it in reading["circuit"]["operations"]] == ["measure", "measure"]
+
+
+def test_rates_are_named_by_the_machines_qubits(executor: Devices) -> None:
+    """Both versions count qubits within a layer; here single qubits come first, from one on."""
+    circuit = QuantumCircuit(QuantumRegister(5, "q"))
+    circuit.cx(2, 3)
+    of_v2 = v2([circuit], **SMALL, twirling_strategy="active")
+    for body in (v3([gates((2, 3))], **SMALL), of_v2):
+        layer = learned(body, executor("fake_manila"))["pubs"][-1]
+        names = [name for name, _ in layer["result"]["counts"][0]["counts"]]
+        assert names[:7] == ["X2", "Y2", "Z2", "X3", "Y3", "Z3", "X2 X3"]
+        assert len(names) == 15
+
+
+def test_a_wide_layer_is_told_in_short() -> None:
+    pairs = [(at, at + 1) for at in range(0, 40, 2)]
+    body = json.dumps(v3([gates(*pairs, width=40)], **SMALL)).encode()
+    (layer,) = describe("noise-learner", body, None)["pubs"]
+    assert layer["title"] == "Layer 0, on qubits [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …, 39]"
+    assert (layer["circuit"]["qubits"], layer["circuit"]["hidden"]) == (40, 4)
 
 
 def test_v2_tells_its_circuits_and_then_the_layers_it_found(executor: Devices) -> None:

@@ -37,7 +37,8 @@ def draw(circuit: dict[str, Any]) -> Markup:
             x += width + _GAP
     width = max((total for _, _, total in rows), default=_LEFT) + 8
     title = (
-        f"Circuit {circuit['name']}: {circuit['qubits']} qubits, depth {circuit['depth']}, "
+        f"Circuit {circuit['name']}".strip()
+        + f": {circuit['qubits']} qubits, depth {circuit['depth']}, "
         f"{circuit['size']} instructions"
     )
     height = 14 + row_height * max(1, len(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ from qdwell.clock import iso
 from qdwell.console import svg
 
 HEIGHT = 220
-_LEFT, _TOP, _BOTTOM = 52.0, 14.0, 40.0
+_SCALE, _LEFT, _TOP, _BOTTOM = 46.0, 8.0, 14.0, 40.0
 _KINDS = (("session", "sessions"), ("batch", "batches"), ("job", "jobs"))
 
 
@@ -27,23 +27,38 @@ def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [at * step for at in range(first, last + 1)]
 
 
-def _frame(width: float, ticks: Sequence[float], height: float) -> tuple[list[Markup], Any]:
-    """Grid lines with their numbers, and the function that places a value."""
+def _placing(ticks: Sequence[float]) -> Callable[[float], float]:
+    """The function that places a value, from the first tick to the last."""
     low, high = ticks[0], ticks[-1]
+    return lambda value: _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
 
-    def place(value: float) -> float:
-        return _TOP + (height - _TOP - _BOTTOM) * (high - value) / (high - low)
 
-    parts = []
+def _plot(
+    width: float, height: float, title: str, ticks: Sequence[float], parts: Sequence[Markup]
+) -> Markup:
+    """What is plotted on its grid, beside its scale.
+
+    The scale is a picture of its own, which stays where it is while the plot is moved: a phone is
+    narrower than most plots.
+    """
+    place, scale, grid = _placing(ticks), [], []
     for value in ticks:
-        y = place(value)
-        parts.append(svg.line(_LEFT, y, width, y, "grid"))
-        parts.append(svg.label(_LEFT - 6, y + 4, f"{value:g}", "ink small", "end"))
-    return parts, place
+        grid.append(svg.line(0, place(value), width, place(value), "grid"))
+        scale.append(svg.label(_SCALE - 6, place(value) + 4, f"{value:,g}", "ink small", "end"))
+    return svg.tag(
+        "div",
+        svg.picture(
+            _SCALE, height, f"From {ticks[0]:,g} to {ticks[-1]:,g}", *scale, class_="scale"
+        ),
+        svg.picture(width, height, title, *grid, *parts, class_="plot"),
+        class_="scaled",
+    )
 
 
 def counts(register: dict[str, Any]) -> Markup:
-    """A histogram of outcomes. Bars carry their numbers; long bit strings are written upright."""
+    """A histogram of outcomes. Bars carry their numbers where all of them have room; long bit
+    strings are written upright.
+    """
     pairs = register["counts"]
     bars = [*pairs, *([["others", register["others"]]] if register["others"] else [])]
     if not bars:
@@ -55,17 +70,19 @@ def counts(register: dict[str, Any]) -> Markup:
     height = HEIGHT + bottom - _BOTTOM
     width = _LEFT + step * len(bars) + 8
     ticks = _ticks(min(0.0, *(n for _, n in bars)), max(n for _, n in bars))
-    parts, place = _frame(width, ticks, HEIGHT)
+    place, parts = _placing(ticks), list[Markup]()
     base = place(0)
+    numbers = [f"{it:,}" if isinstance(it, int) else f"{it:.2g}" for _, it in bars]
+    told = 6.2 * max(map(len, numbers)) <= step
     for at, (name, number) in enumerate(bars):
         x = _LEFT + step * at + step * 0.14
         y = min(place(number), base)
-        shown = f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
+        shown = numbers[at]
         kind = "bar other" if name == "others" else "bar"
         parts.append(
             svg.rect(x, y, step * 0.72, abs(base - place(number)), kind, f"{name}: {shown}")
         )
-        if step >= 34:
+        if told:
             parts.append(svg.label(x + step * 0.36, y - 3, shown, "ink small", "middle"))
         middle = x + step * 0.36
         text = name if len(name) <= 18 else name[:8] + "…" + name[-8:]
@@ -82,7 +99,7 @@ def counts(register: dict[str, Any]) -> Markup:
     title = f"Counts of {register['register']}: {register['distinct']} different outcomes"
     if "rates" in register:
         title = f"Rates of {register['distinct']} Pauli errors"
-    return svg.picture(width, height, title, *parts, class_="plot")
+    return _plot(width, height, title, ticks, parts)
 
 
 def sweep(found: dict[str, Any]) -> Markup:
@@ -92,7 +109,8 @@ def sweep(found: dict[str, Any]) -> Markup:
         return Markup("")
     step = min(60.0, max(3.0, 560.0 / count))
     width = _LEFT + step * count + 12
-    parts, place = _frame(width, _ticks(0.0, 1.0), HEIGHT)
+    ticks = _ticks(0.0, 1.0)
+    place, parts = _placing(ticks), list[Markup]()
     for number, (name, shares) in enumerate(found["lines"]):
         spots = [(_LEFT + step * (at + 0.5), place(share)) for at, share in enumerate(shares)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
@@ -110,7 +128,7 @@ def sweep(found: dict[str, Any]) -> Markup:
         parts.append(svg.label(x, HEIGHT - 22, str(at), "ink small", "middle"))
     parts.append(svg.label(width - 4, HEIGHT - 6, "element", "ink small", "end"))
     title = f"Share of each outcome of {found['sweep']} in {count} elements"
-    return svg.picture(width, HEIGHT, title, *parts, class_="plot")
+    return _plot(width, HEIGHT, title, ticks, parts)
 
 
 def estimates(found: dict[str, Any]) -> Markup:
@@ -127,7 +145,8 @@ def estimates(found: dict[str, Any]) -> Markup:
     margin = (high - low) * 0.08 or abs(high) * 0.1 or 0.1
     step = min(90.0, max(7.0, 640.0 / len(found["evs"])))
     width = _LEFT + step * len(found["evs"]) + 12
-    parts, place = _frame(width, _ticks(low - margin, high + margin), HEIGHT)
+    ticks = _ticks(low - margin, high + margin)
+    place, parts = _placing(ticks), list[Markup]()
     spots = [(_LEFT + step * (at + 0.5), value, error) for at, value, error in points]
     if len(points) > 12:
         for (x1, v1, _), (x2, v2, _) in pairwise(spots):
@@ -147,15 +166,16 @@ def estimates(found: dict[str, Any]) -> Markup:
             parts.append(svg.label(x, HEIGHT - 22, str(at), "ink small", "middle"))
     parts.append(svg.label(width - 4, HEIGHT - 6, "element", "ink small", "end"))
     title = f"{len(points)} expectation values with one standard error"
-    return svg.picture(width, HEIGHT, title, *parts, class_="plot")
+    return _plot(width, HEIGHT, title, ticks, parts)
 
 
 def days(rows: Sequence[tuple[int, dict[str, int]]]) -> Markup:
     """Charged seconds by day, stacked by what they were charged for."""
     most = max((sum(kinds.values()) for _, kinds in rows), default=0) / 1000
-    step = 660.0 / max(1, len(rows))
-    width = _LEFT + 660 + 8
-    parts, place = _frame(width, _ticks(0, most or 1), HEIGHT)
+    step = 860.0 / max(1, len(rows))
+    width = _LEFT + 860 + 8
+    ticks = _ticks(0, most or 1)
+    place, parts = _placing(ticks), list[Markup]()
     for at, (day, kinds) in enumerate(rows):
         x, top = _LEFT + step * at + step * 0.12, 0.0
         date = iso(day)[:10]
@@ -168,5 +188,4 @@ def days(rows: Sequence[tuple[int, dict[str, int]]]) -> Markup:
                 top += value
         if at % 7 == len(rows) % 7 or at == len(rows) - 1:
             parts.append(svg.label(x + step * 0.4, HEIGHT - 22, date[5:], "ink small", "middle"))
-    parts.append(svg.label(_LEFT, HEIGHT - 6, "charged seconds by day (UTC)", "ink small"))
-    return svg.picture(width, HEIGHT, "Charged seconds by day", *parts, class_="plot")
+    return _plot(width, HEIGHT - 16, "Charged seconds by day", ticks, parts)

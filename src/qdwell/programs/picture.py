@@ -8,6 +8,7 @@ the wires that are used, the most frequent outcomes. What was left out is counte
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ VALUES_MAX = 200
 LINES_MAX = 6  # outcomes whose share is followed from element to element
 POINTS_MAX = 4  # elements of a sampler PUB's shape that are shown
 _NAME_MAX = 60
+_NUMBER = re.compile(r"\d+\.\d+(?:e[+-]?\d+)?")  # within a formula
 UNREADABLE = (
     BadInput, ProgramError, QiskitError, KeyError, TypeError, ValueError, IndexError,
     AttributeError,
@@ -187,7 +189,7 @@ def _short(value: Any) -> str:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return str(value)[:20]
+        return _NUMBER.sub(lambda it: _short(it[0]), str(value)[:200])[:20]
     for below in (1, 2, 3, 4, 6, 8):
         times = number * below / math.pi
         if number and abs(times - round(times)) < 1e-9 and abs(times) <= 8:

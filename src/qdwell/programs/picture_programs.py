@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 
 from qdwell.programs import picture, program_reader
+from qdwell.programs.learning_options import DEFAULTS
 from qdwell.programs.work import Limits
 from qdwell.wire import arrays, codec
 
 FLIPS = "measurement_flips."
+_Error = list[tuple[int, str]]  # qubits of the machine in rising order, each with its Pauli
+QUBITS_SHOWN = 12  # of a layer, in its title
 _LIMITS = Limits()
 
 
@@ -36,7 +39,7 @@ def executor(asked: Mapping[str, Any], result: bytes | None) -> list[dict[str, A
         entry["circuit"] = picture.attempt(entry, "circuit", partial(picture.drawable, circuit))
         if kind == "circuit":
             entry["parameters"] = (
-                picture.attempt(entry, "arguments", partial(_arguments, item)) or []
+                picture.attempt(entry, "arguments", partial(_arguments, item, circuit)) or []
             )
         else:
             picture.attempt(entry, "samplex", partial(_samplex, item, entry))
@@ -63,9 +66,10 @@ def _decoded(result: bytes | None) -> list[Mapping[str, NDArray[Any]]]:
     return list(ExecutorResultDecoder.decode(result.decode()))
 
 
-def _arguments(item: Any) -> list[dict[str, Any]]:
+def _arguments(item: Any, circuit: QuantumCircuit) -> list[dict[str, Any]]:
     values = item.circuit_arguments.to_numpy()
-    return [picture.values("arguments", values)] if values.size else []
+    names = ", ".join(it.name for it in circuit.parameters)
+    return [picture.values(names or "arguments", values)] if values.size else []
 
 
 def _samplex(item: Any, entry: dict[str, Any]) -> bool:
@@ -128,8 +132,22 @@ def _pairs(rows: NDArray[Any]) -> list[list[Any]]:
 def noise_learner(asked: Mapping[str, Any], result: bytes | None) -> list[dict[str, Any]]:
     """A picture of each layer with its rates: of V3's own, or of those that V2 found."""
     if "schema_version" in asked:
-        return _boxes(asked, [] if result is None else _maps(result))
-    return [*_sources(asked), *([] if result is None else _found(result))]
+        told = _boxes(asked, [] if result is None else _maps(result))
+    else:
+        told = [*_sources(asked), *([] if result is None else _found(result))]
+    if told:
+        told[0]["notes"].insert(0, _experiment(asked))
+    return told
+
+
+def _experiment(asked: Mapping[str, Any]) -> str:
+    """How layers are learned."""
+    options = {**DEFAULTS, **(asked.get("options") or {})}
+    depths = str(options["layer_pair_depths"])[:200].strip("[]")
+    return (
+        f"{options['num_randomizations']} randomizations of "
+        f"{options['shots_per_randomization']} shots each, at layer pair depths {depths}."
+    )
 
 
 def _maps(result: bytes) -> list[Any]:
@@ -149,22 +167,40 @@ def _boxes(asked: Mapping[str, Any], maps: Sequence[Any]) -> list[dict[str, Any]
     circuit = model.model_validate(dict(asked)).instructions.to_quantum_circuit()
     told = []
     for at, step in enumerate(circuit.data):
-        entry = picture.empty(f"Layer {at}")
+        qubits = sorted(_places(step))
+        entry = picture.empty(_title(at, qubits))
         entry["circuit"] = picture.attempt(entry, "layer", partial(_drawn, step))
         if at < len(maps):
-            entry["result"] = picture.attempt(entry, "result", partial(_noise, maps[at]))
+            entry["result"] = picture.attempt(entry, "result", partial(_noise, maps[at], qubits))
         told.append(entry)
     return told
 
 
 def _drawn(step: Any) -> dict[str, Any]:
-    return picture.drawable(_body(step))
+    return _as_layer(_body(step), len(step.qubits))
+
+
+def _title(at: int, qubits: Sequence[int]) -> str:
+    shown = [str(it) for it in qubits]
+    if len(shown) > QUBITS_SHOWN:
+        shown[QUBITS_SHOWN - 1 : -1] = ["…"]
+    return f"Layer {at}, on qubits [{', '.join(shown)}]"
+
+
+def _as_layer(circuit: QuantumCircuit, width: int) -> dict[str, Any]:
+    """A layer that is on `width` of the machine's qubits."""
+    return {**picture.drawable(circuit), "name": "", "qubits": width}
+
+
+def _places(step: Any) -> list[int]:
+    """The qubits of the machine that a box is on."""
+    return [it._index if it._register is not None else at for at, it in enumerate(step.qubits)]
 
 
 def _body(step: Any) -> QuantumCircuit:
     """What is in a box, on the qubits of the machine that it is on."""
-    places = [it._index if it._register is not None else at for at, it in enumerate(step.qubits)]
-    drawn = QuantumCircuit(max(places, default=0) + 1, len(step.clbits), name="layer")
+    places = _places(step)
+    drawn = QuantumCircuit(max(places, default=0) + 1, len(step.clbits))
     outer = [drawn.qubits[at] for at in places]
     if not getattr(step.operation, "blocks", ()):
         drawn.append(step.operation, outer, drawn.clbits)
@@ -199,41 +235,57 @@ def _found(result: bytes) -> list[dict[str, Any]]:
 
     told = []
     for at, layer in enumerate(NoiseLearnerResultDecoder.decode(result.decode()).data):
-        entry = picture.empty(f"Layer {at}, on qubits {list(layer.qubits)}")
+        entry = picture.empty(_title(at, list(layer.qubits)))
         entry["circuit"] = picture.attempt(entry, "layer", partial(_layer, layer))
         entry["result"] = picture.attempt(
             entry,
             "result",
-            partial(_error, layer.error),
+            partial(_error, layer),
         )
         told.append(entry)
     return told
 
 
-def _rates(names: Sequence[str], values: NDArray[Any]) -> dict[str, Any]:
-    """Rates of Pauli errors as bars, the largest first in choice."""
+def _rates(errors: Sequence[_Error], values: NDArray[Any]) -> dict[str, Any]:
+    """Rates of Pauli errors as bars: of those that are shown, single qubits first."""
+    names = [_named(it) for it in errors]
+    places = dict(zip(names, errors, strict=True))
     pairs = [[name, float(rate)] for name, rate in zip(names, values, strict=True)]
     told = picture.top("rates", pairs, shots=None)
+    counts = sorted(told["counts"], key=lambda it: _rank(places[it[0]]))
     others = told["others"] if told["others"] > 1e-9 else 0  # of rounding nothing is said
-    return {**told, "others": others, "rates": True}
+    return {**told, "counts": counts, "others": others, "rates": True}
+
+
+def _rank(error: _Error) -> tuple[int, list[int], list[str]]:
+    return len(error), [qubit for qubit, _ in error], [letter for _, letter in error]
+
+
+def _named(error: _Error) -> str:
+    return " ".join(f"{letter}{qubit}" for qubit, letter in error) or "I"
 
 
 def _layer(layer: Any) -> dict[str, Any]:
     """A layer that was found, on the machine's qubits."""
-    whole = QuantumCircuit(max(layer.qubits, default=0) + 1, name="layer")
+    whole = QuantumCircuit(max(layer.qubits, default=0) + 1)
     whole.compose(layer.circuit, layer.qubits, inplace=True)
-    return picture.drawable(whole)
+    return _as_layer(whole, len(layer.qubits))
 
 
-def _error(error: Any) -> dict[str, Any]:
-    return {"counts": [_rates(error.generators.to_labels(), error.rates)]}
+def _error(layer: Any) -> dict[str, Any]:
+    """The rates of V2; the last letter of a label is the layer's first qubit."""
+    errors = [
+        [(layer.qubits[at], it) for at, it in enumerate(reversed(label)) if it != "I"]
+        for label in layer.error.generators.to_labels()
+    ]
+    return {"counts": [_rates(errors, layer.error.rates)]}
 
 
-def _noise(noise: Any) -> dict[str, Any]:
+def _noise(noise: Any, qubits: Sequence[int]) -> dict[str, Any]:
+    """The rates of V3, whose qubits are counted within the layer."""
     terms = noise.to_sparse_list()
-    names = [_pauli(paulis, places) for paulis, places, _ in terms]
-    return {"counts": [_rates(names, np.array([rate for _, _, rate in terms]))]}
-
-
-def _pauli(letters: str, places: Sequence[int]) -> str:
-    return " ".join(f"{letter}{at}" for letter, at in zip(letters, places, strict=True))
+    errors = [
+        sorted((qubits[at], letter) for letter, at in zip(paulis, places, strict=True))
+        for paulis, places, _ in terms
+    ]
+    return {"counts": [_rates(errors, np.array([rate for _, _, rate in terms]))]}
