@@ -148,6 +148,12 @@ class House:
                     return moved
         raise AssertionError(f"the stream of changes ended before {job.id} was {state}")
 
+    async def begun(self, job: Job, within_s: float = 30) -> None:
+        """Return when a stage of the job has begun, which is after its submission is answered."""
+        async with asyncio.timeout(within_s):
+            while job.id not in self.engine._actions.runs:
+                await self.engine._loop.turned.wait()
+
     async def machine_pid(self) -> int:
         """The process that holds the first backend's device; waits for one that is being made."""
         pool = self.engine._stations[self.backend].pool

@@ -356,6 +356,7 @@ async def test_unwanted_preparation_is_stopped(
         for pid in it.engine.worker_pids():
             os.kill(pid, signal.SIGSTOP)  # so it prepares for ever
         job = await it.submit()
+        await it.begun(job)
         task = it.engine._actions.runs[job.id].task
         assert task is not None
         assert task.state is TaskState.WORKING

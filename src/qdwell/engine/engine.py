@@ -169,12 +169,12 @@ class Engine(Answers):
 
         What is cut off is taken up by the next start, by J5, and is no failed try of its job.
         """
-        self._actions.draining = True
         grace = asyncio.ensure_future(self._clock.sleep_until(self._clock.now() + grace_ms))
+        if self._loop.turning:  # what it grants is begun: users were told already
+            await self._turned(grace)
+        self._actions.draining = True
         while self._busy() and not grace.done():
-            turned = asyncio.ensure_future(self._loop.turned.wait())
-            await asyncio.wait({turned, grace}, return_when=asyncio.FIRST_COMPLETED)
-            turned.cancel()
+            await self._turned(grace)
         grace.cancel()
         self._loop.stop()
         if self._running is not None:
@@ -204,6 +204,12 @@ class Engine(Answers):
             self._own_server.close()
         self._writer.close()
         self._readers.shutdown()
+
+    async def _turned(self, grace: asyncio.Task[None]) -> None:
+        """Wait for the end of the loop's turn, or of the grace."""
+        turned = asyncio.ensure_future(self._loop.turned.wait())
+        await asyncio.wait({turned, grace}, return_when=asyncio.FIRST_COMPLETED)
+        turned.cancel()
 
     def _busy(self) -> bool:
         return bool(len(self._inbox)) or self._actions.working()

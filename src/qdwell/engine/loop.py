@@ -1,4 +1,4 @@
-"""The loop: gather what happened, decide, commit, act; and again.
+"""The loop: gather what happened, decide, commit, answer, act; and again.
 
 One turn is one transaction. What arrives while a commit is under way is decided together in the
 next turn, so a crowd of submissions shares one sync to the disk. Within a turn every event is
@@ -7,7 +7,6 @@ decided at its own instant, in order, so lateness changes nothing but the time o
 If a turn cannot be stored, memory is wrong: it is thrown away and loaded again from the store. Who
 waited for an answer is told that nothing happened, once that is certain (see `doubt`); reports of
 workers are decided again, since they are still true; and no action of that turn was performed.
-Nothing is half done.
 """
 
 from __future__ import annotations
@@ -96,6 +95,7 @@ class Loop:
         self.shelf: InputShelf | None = None
         self.next_seq = 1
         self.turns = 0
+        self.turning = False  #: a turn is under way
         self.meter = Meter()
         self.turned = asyncio.Event()  #: set after every turn
 
@@ -109,7 +109,8 @@ class Loop:
         """
         decisions = await self._load(work_lost=True)
         await self._in_thread(self._store.commit, decisions, self._now)
-        self._published(decisions, [])
+        self._show(decisions, [])
+        self._act(decisions)
 
     async def run(self) -> None:
         """Take turns until `stop`."""
@@ -183,6 +184,7 @@ class Loop:
         refused: dict[Item, Refuse] = {}
         found = Findings()
         decisions: list[Decision] = []
+        self.turning = True
         try:
             decisions = self._decide(items, found, refused)
             if decisions or found:
@@ -193,10 +195,14 @@ class Loop:
             if not any(item.event for item in items):  # a timer struck, and will strike again
                 await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
         else:
+            self._show(decisions, [it for it in items if it not in refused])
+            self._memory.publish_interim(found.interim)
             for item in items:
                 item.settle(refused.get(item))
-            self._published(decisions, [it for it in items if it not in refused])
-            self._memory.publish_interim(found.interim)
+            # Who waits is answered first: a worker that is woken takes the core it is woken from.
+            await asyncio.sleep(0)
+            self._act(decisions)
+        self.turning = False
         self.turns += 1
         self.turned.set()
         self.turned.clear()
@@ -259,15 +265,19 @@ class Loop:
         await self._in_thread(write, self._store, decisions, self._now, kept, accepted)
         self.meter.committed(len(decisions), stopwatch_ns() - began)
 
-    def _published(self, decisions: Sequence[Decision], accepted: Sequence[Item]) -> None:
-        """It is on disk: show it, act on it."""
-        assert self.actions is not None
+    def _show(self, decisions: Sequence[Decision], accepted: Sequence[Item]) -> None:
+        """It is on disk: whoever asks is told so, and whoever waited for it is woken."""
         assert self.shelf is not None
         for item in accepted:
             if item.details is not None and isinstance(item.event, SubmitJob):
                 self.shelf.put(item.event.job, item.details, item.params, item.executions_max)
         self._memory.publish(decisions)
         self.experience.observe(decisions)
+
+    def _act(self, decisions: Sequence[Decision]) -> None:
+        """It is on disk: have it done."""
+        assert self.actions is not None
+        assert self.shelf is not None
         for decision in decisions:
             if isinstance(decision, ACTIONS):
                 self._perform(decision)
@@ -317,7 +327,8 @@ class Loop:
                     self._reject(self._doubt.deny(), again)
             else:
                 self._sound = True
-                self._published(decisions, [])
+                self._show(decisions, [])
+                self._act(decisions)
                 self._perform_again()
                 self._doubt.clear()
                 for item, stored, refuse in answers:
