@@ -52,7 +52,8 @@ QUICK = (
     "test_futures.py",
     "test_ledger.py",
 )
-THOROUGH = ("test_machine.py", "test_exhaust.py::test_no_history_breaks_a_rule[idle windows end]")
+WALK = "test_exhaust.py::test_no_history_of_a_variant_breaks_a_rule[idle windows end-8]"
+THOROUGH = ("test_machine.py", WALK)
 FIRST = {  # what tests a module most directly; for the others it is the timelines
     "job": "test_tables.py",
     "group": "test_tables.py",
