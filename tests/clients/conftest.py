@@ -45,26 +45,29 @@ def drive(
     name: str, driver: str, server: Running, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Run a driver in an environment; for each of its checks "" or what went wrong."""
-    # Its own home: a client must not find the account that another one has saved.
-    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=server.folder))
-    surroundings = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "QDWELL_TEST_URL": server.url,
-        **_credentials(server),
-        **(extra or {}),
-    }
-    command = [str(interpreter(name)), str(DRIVERS / f"{driver}.py")]
-    done = subprocess.run(
-        command, env=surroundings, capture_output=True, text=True, timeout=DRIVER_S, check=False
-    )
+    more = {"QDWELL_TEST_URL": server.url, **credentials(server), **(extra or {})}
+    done = run(name, DRIVERS / f"{driver}.py", server, more)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     found = {it["check"]: it["error"] for it in map(json.loads, lines)}
     assert set(found) == set(checks(driver)), done.stdout[-2000:] + done.stderr[-4000:]
     return found
 
 
-def _credentials(server: Running) -> dict[str, str]:
+def run(
+    name: str, program: Path, server: Running, surroundings: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in an environment, with nothing around it but this."""
+    # Its own home: a client must not find the account that another one has saved.
+    home = tempfile.mkdtemp(prefix=f"{name}-", dir=server.folder)
+    return subprocess.run(
+        [str(interpreter(name)), str(program)],
+        env={"PATH": os.environ["PATH"], "HOME": home, **surroundings},
+        capture_output=True, text=True, timeout=DRIVER_S, check=False,
+    )  # fmt: skip
+
+
+def credentials(server: Running) -> dict[str, str]:
+    """The lines of the first account, by name."""
     found = {}
     for line in Path(server.credentials).read_text().splitlines():
         key, equals, value = line.removeprefix("export ").partition("=")

@@ -6,12 +6,14 @@ ones and with `make test-clients`. What ran with what result is in docs/how-to/o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from client.running import CONFIG, Running
-from clients.conftest import checks, drive
+from clients.conftest import checks, credentials, drive, run
 from clients.tls import before
 
 Key = tuple[str, str, str]
@@ -73,3 +75,41 @@ def test_it_runs_as_it_did(
                     more[setting] = str(certificate)
                 found[key] = drive(name, driver, serving, {**more, "QDWELL_TEST_URL": url})
     assert found[key][check] == ""
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "old-clients.md"
+PRINTED = {  # the clients that the page says this of, and whether only in long runs
+    CLOUD: {"stock-0.20.0": True, "stock-0.23.0": False, "stock-0.38.0": True},
+    QUANTUM: {"stock-0.20.0": True, "stock-0.23.0": False, "stock-0.40.1": True},
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("channel", "name"),
+    [
+        pytest.param(channel, name, marks=[pytest.mark.long] * long)
+        for channel, names in PRINTED.items()
+        for name, long in names.items()
+    ],
+)
+def test_a_client_is_pointed_here_as_the_page_prints_it(
+    channel: str, name: str, serving: Running, tmp_path: Path
+) -> None:
+    """The page's own lines, but for the address and the credentials, which a reader puts in."""
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (block,) = (it for it in blocks if f'channel="{channel}"' in it)
+    mine = credentials(serving)
+    for blank, value in (
+        ("http://HOST:8000", serving.url),
+        ('token="..."', f'token="{mine["QISKIT_IBM_TOKEN"]}"'),
+        ("crn:...", mine["QISKIT_IBM_INSTANCE"]),
+    ):
+        assert (blank in block) or (blank, channel) == ("crn:...", QUANTUM)
+        block = block.replace(blank, value)
+    program = tmp_path / "program.py"
+    program.write_text(block + "print(sorted(it.name for it in service.backends()))\n")
+    done = run(name, program, serving, {})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "'fake_manila', 'ibmq_qasm_simulator'" in done.stdout
