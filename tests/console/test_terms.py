@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from typing import Any
 
 import pytest
 
-from console.conftest import Site
+from console.conftest import Reader, Site
 from console.test_pages import job_of
+from qdwell.api.auth import FRESH_MS
 from qdwell.api.changes import book_of
+from qdwell.api.operators import changed
 from qdwell.clock import SystemClock
 from qdwell.store import accounts, new_id
 
@@ -107,18 +110,52 @@ async def test_an_instance_is_closed_and_opened_again(site: Site) -> None:
 
 
 async def test_a_pages_stream_ends_with_its_token(site: Site) -> None:
-    """What happens after the token was revoked is not told to a page that is still open."""
+    """What happens after the token was revoked here is not told to a page that is still open."""
     reader = await site.reader()
     stream = asyncio.create_task(reader.http.get("/live"))
     before = await job_of(site, reader)
     await site.engine.wait_final(before, 2**60)
-    people = book_of(site.app.state.parts, await _owner(site))
-    people.revoke_token(accounts.token_id(reader.credentials.token))
+    await revoke(site, reader)
     after = await job_of(site, reader)
     answer = await asyncio.wait_for(stream, 60)
     assert answer.status_code == 200
     assert before in answer.text
     assert after not in answer.text
+
+
+async def test_a_page_that_is_told_much_does_not_ask_for_its_token_each_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It believes what the API believes, as long; then it ends by what a command has changed."""
+    reader, asked = await site.reader(), 0
+    real = accounts.user_owner
+
+    def counted(*args: Any) -> accounts.Owner | None:
+        nonlocal asked
+        asked += args[1] == reader.credentials.user_id
+        return real(*args)
+
+    monkeypatch.setattr(accounts, "user_owner", counted)
+    begin = SystemClock().now()
+    stream = asyncio.create_task(reader.http.get("/live"))
+    told = [await job_of(site, reader) for _ in range(20)]
+    for job in told:
+        await site.engine.wait_final(job, 2**60)
+    assert 0 < asked <= 3 + (SystemClock().now() - begin) // FRESH_MS
+    # Not by the server, which would forget at once what it knows.
+    people = book_of(site.app.state.parts, await _owner(site))
+    people.revoke_token(accounts.token_id(reader.credentials.token))
+    while not stream.done():  # another change, until it is seen that nobody may be told
+        await site.engine.wait_final(await job_of(site, reader), 2**60)
+        assert SystemClock().now() < begin + 60_000
+    assert told[0] in stream.result().text
+
+
+async def revoke(site: Site, reader: Reader) -> None:
+    """As the console and the API do it."""
+    book = book_of(site.app.state.parts, await _owner(site))
+    token = accounts.token_id(reader.credentials.token)
+    await changed(site.app.state.parts, lambda: book.revoke_token(token))
 
 
 async def _owner(site: Site) -> accounts.Owner:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +118,30 @@ def serving(folder: Path, config: str) -> Iterator[Served]:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+
+
+GATED = """
+[[backends]]
+name = "{name}"
+kind = "qiskit"
+target = "e2e.gated:gated"
+options = {{ folder = "{folder}" }}
+lanes = {lanes}
+"""
+
+
+@contextmanager
+def serving_gated(folder: Path, lanes: Mapping[str, int], more: str = "") -> Iterator[Served]:
+    """A server with machines of `gated`: by name, with so many lanes; `more` of its config."""
+    config = ""
+    for name, count in lanes.items():
+        (folder / name).mkdir()
+        config += GATED.format(name=name, folder=folder / name, lanes=count)
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        with serving(folder, config + more) as server:
+            yield server
 
 
 def _announced(process: subprocess.Popen[bytes]) -> str:

@@ -8,6 +8,7 @@ as it likes, and no timeline depends on the speed of the computer.
 from __future__ import annotations
 
 import shlex
+import stat
 import subprocess
 import sys
 import threading
@@ -154,15 +155,24 @@ def flip() -> QuantumCircuit:
     return circuit
 
 
-def class_of(folder: Path, plans: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Make a class of users, each with an instance of this plan; their settings by name."""
+def class_of(folder: Path, data: Path, plans: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Make a class of users, each with an instance of this plan; their settings by name.
+
+    Args:
+        folder: for the list of the class and its credentials, which only their owner can read.
+        data: the server's.
+        plans: by user's name.
+    """
     rows = [f"{name},{plan}" for name, plan in plans.items()]
     (folder / "class.csv").write_text("\n".join(["name,plan", *rows]))
     command = [sys.executable, "-m", "qdwell", "instance", "import", str(folder / "class.csv")]
-    command += ["--out", str(folder / "class"), "--data-dir", str(folder)]
+    command += ["--out", str(folder / "class"), "--data-dir", str(data)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    return {name: _settings(folder / "class" / f"{name}.env") for name in plans}
+    files = {path.stem: path for path in (folder / "class").iterdir()}
+    assert set(files) == set(plans)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
+    return {name: _settings(files[name]) for name in plans}
 
 
 def _settings(path: Path) -> dict[str, str]:

@@ -6,10 +6,8 @@ runs end when a test says so, so no test depends on the speed of the computer.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +16,7 @@ from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError, RuntimeJobFailureError
 
-from e2e.conftest import ENDPOINTS, Served, run_qdwell, serving
+from e2e.conftest import ENDPOINTS, Served, run_qdwell, serving_gated
 from e2e.gated import Machine, class_of, until, used
 
 pytestmark = [
@@ -28,14 +26,6 @@ pytestmark = [
     pytest.mark.xdist_group("limits"),
 ]
 
-CONFIG = """
-[[backends]]
-name = "wide"
-kind = "qiskit"
-target = "e2e.gated:gated"
-options = {{ folder = "{folder}/wide" }}
-lanes = 2
-"""
 PLANS = {"held": "usage_limit_seconds=1", "prepaid": "spend_limit_seconds=1"}
 PEOPLE = {"ann": "default", "ben": "default", "kim": "held", "pia": "prepaid"}
 
@@ -79,13 +69,8 @@ class Person:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of its own, which finds the gated device and knows none of the plans yet."""
-    folder = tmp_path_factory.mktemp("limits")
-    (folder / "wide").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        with serving(folder, CONFIG.format(folder=folder)) as server:
-            yield server
+    with serving_gated(tmp_path_factory.mktemp("limits"), {"wide": 2}) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +78,7 @@ def people(served: Served) -> Iterator[dict[str, Person]]:
     """Who was imported while the server ran, each by the file of their own."""
     for name, setting in PLANS.items():
         run_qdwell(served.folder, "plan", "create", name, setting)
-    settings = class_of(served.folder, PEOPLE)
+    settings = class_of(served.folder, served.folder, PEOPLE)
     with pytest.MonkeyPatch.context() as patch:
         for name in ENDPOINTS:
             patch.setenv(name, settings["ann"][name])

@@ -8,10 +8,8 @@ users see: states, order, and the bill, which must agree with the times told.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from qiskit_ibm_runtime import Batch, QiskitRuntimeService, SamplerV2, Session
@@ -22,7 +20,7 @@ from qiskit_ibm_runtime.exceptions import (
     RuntimeJobMaxTimeoutError,
 )
 
-from e2e.conftest import ENDPOINTS, Served, serving
+from e2e.conftest import ENDPOINTS, Served, serving_gated
 from e2e.gated import Machine, class_of, flip, seconds, until, used, windows
 
 pytestmark = [
@@ -33,27 +31,14 @@ pytestmark = [
 ]
 
 TTL_S = 3
-CONFIG = """
-[[backends]]
-name = "wide"
-kind = "qiskit"
-target = "e2e.gated:gated"
-options = {{ folder = "{folder}/wide" }}
-lanes = 2
-
-[[backends]]
-name = "narrow"
-kind = "qiskit"
-target = "e2e.gated:gated"
-options = {{ folder = "{folder}/narrow" }}
-lanes = 1
-
+MACHINES = {"wide": 2, "narrow": 1}  # and their lanes
+CONFIG = f"""
 [[backends]]
 name = "aer_simulator"
 kind = "aer"
 
 [plans.default]
-session_interactive_ttl_seconds = {ttl}
+session_interactive_ttl_seconds = {TTL_S}
 
 [plans.short]
 session_interactive_ttl_seconds = 2
@@ -70,19 +55,14 @@ People = dict[str, QiskitRuntimeService]
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of its own, which finds the gated device."""
     folder = tmp_path_factory.mktemp("timelines")
-    for name in ("wide", "narrow"):
-        (folder / name).mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        with serving(folder, CONFIG.format(folder=folder, ttl=TTL_S)) as server:
-            yield server
+    with serving_gated(folder, MACHINES, CONFIG) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def people(served: Served) -> Iterator[People]:
     """One class of users, each with an instance of their own."""
-    settings = class_of(served.folder, PEOPLE)
+    settings = class_of(served.folder, served.folder, PEOPLE)
     with pytest.MonkeyPatch.context() as patch:
         for name in ENDPOINTS:
             patch.setenv(name, settings["ada"][name])

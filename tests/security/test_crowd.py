@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import stat
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
+from e2e.gated import class_of
 from security import payloads
 from security.conftest import BASE
 from security.served import ONE_MACHINE, served
@@ -41,30 +39,13 @@ class Student:
     refused: list[httpx.Response] = field(default_factory=list)
 
 
-def imported(folder: Path, data: Path) -> dict[str, tuple[str, str]]:
-    """Token and CRN of each, from the files that the command writes beside the server."""
-    plans = {f"s{n}": "hasty" if n % 4 == 0 else "default" for n in range(STUDENTS)}
-    rows = [f"{name},{plan}" for name, plan in plans.items()]
-    (folder / "students.csv").write_text("\n".join(["name,plan", *rows]))
-    command = [sys.executable, "-m", "qdwell", "instance", "import", str(folder / "students.csv")]
-    command += ["--out", str(folder / "class"), "--data-dir", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    found = {}
-    for path in sorted((folder / "class").iterdir()):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        lines = dict(re.findall(r"^export (\w+)='?([^'\n]+)'?$", path.read_text(), re.MULTILINE))
-        found[path.stem] = lines["QISKIT_IBM_TOKEN"], lines["QISKIT_IBM_INSTANCE"]
-    assert set(found) == set(plans)
-    return found
-
-
-async def sign_in(http: httpx.AsyncClient, name: str, token: str, crn: str) -> Student:
-    answer = await http.post("/identity/token", data={"apikey": token})
+async def sign_in(http: httpx.AsyncClient, name: str, settings: Mapping[str, str]) -> Student:
+    token = {"apikey": settings["QISKIT_IBM_TOKEN"]}
+    answer = await http.post("/identity/token", data=token)
     assert answer.status_code == 200, answer.text
     bearer = f"Bearer {answer.json()['access_token']}"
-    headers = {"Authorization": bearer, "Service-CRN": crn, "IBM-API-Version": "2026-04-15"}
-    return Student(name, headers)
+    headers = {"Authorization": bearer, "IBM-API-Version": "2026-04-15"}
+    return Student(name, headers | {"Service-CRN": settings["QISKIT_IBM_INSTANCE"]})
 
 
 async def submit(http: httpx.AsyncClient, who: Student, number: int) -> None:
@@ -92,13 +73,13 @@ async def check_all_there(http: httpx.AsyncClient, who: Student) -> None:
     assert len(set(tags)) == len(tags) == len(who.accepted)
 
 
-async def an_hour_begins(url: str, tokens: dict[str, tuple[str, str]]) -> list[Student]:
+async def an_hour_begins(url: str, everyone: Mapping[str, Mapping[str, str]]) -> list[Student]:
     limits = httpx.Limits(max_connections=STUDENTS)
     async with httpx.AsyncClient(
         base_url=url, limits=limits, timeout=WAIT_S, trust_env=False
     ) as http:
         students = await asyncio.gather(
-            *(sign_in(http, name, *each) for name, each in tokens.items())
+            *(sign_in(http, name, settings) for name, settings in everyone.items())
         )
         await asyncio.gather(
             *(submit(http, who, number) for number in range(EACH) for who in students)
@@ -112,7 +93,9 @@ async def an_hour_begins(url: str, tokens: dict[str, tuple[str, str]]) -> list[S
 def test_two_hundred_tokens_submit_at_once(tmp_path: Path) -> None:
     """Each is answered 200 or a clear 429; nothing is lost or doubled, and the server is well."""
     with served(tmp_path, CONFIG) as server:
-        students = asyncio.run(an_hour_begins(server.url, imported(tmp_path, server.folder)))
+        plans = {f"s{n}": "hasty" if n % 4 == 0 else "default" for n in range(STUDENTS)}
+        everyone = class_of(tmp_path, server.folder, plans)
+        students = asyncio.run(an_hour_begins(server.url, everyone))
         for who in students:
             most = HASTY_MAX if int(who.name[1:]) % 4 == 0 else EACH
             assert (len(who.accepted), len(who.refused)) == (most, EACH - most), who

@@ -67,6 +67,7 @@ class Auth:
         self._key = accounts.signing_key(store)
         self._good: OrderedDict[str, tuple[accounts.Owner, int, int]] = OrderedDict()
         self._asking: dict[str, asyncio.Future[accounts.Owner | None]] = {}
+        self._changes = 0  #: how often something was forgotten
 
     # ---- the exchange ---------------------------------------------------------------------------
 
@@ -183,6 +184,15 @@ class Auth:
     def forget(self) -> None:
         """Users, roles, or tokens have changed: believe nothing that was read before."""
         self._good.clear()
+        self._changes += 1
+
+    def moment(self) -> tuple[int, int]:
+        """This moment, for `fresh`."""
+        return self._changes, self._clock.now()
+
+    def fresh(self, read: tuple[int, int]) -> bool:
+        """Whether who was found good at that moment may still be believed to be."""
+        return read[0] == self._changes and 0 <= self._clock.now() - read[1] < FRESH_MS
 
     def who(self, scope: Scope) -> str:
         """Whose turn a request takes: its user's, or as long as that is not known, its address's.

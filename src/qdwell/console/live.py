@@ -32,10 +32,15 @@ class Live:
         )
 
     async def _lines(self, request: Request, crn: str, after: str | None) -> AsyncIterator[bytes]:
-        feed, closing = self._site.feed, self._site.parts.closing
+        feed, closing, auth = self._site.feed, self._site.parts.closing, self._site.parts.auth
         cursor = after or feed.since(None, crn)[0]
         yield f"retry: 1000\nid: {cursor}\n\n".encode()
-        while not closing.is_set() and await self._still_may(request, crn):
+        looked = None
+        while not closing.is_set():
+            if looked is None or not auth.fresh(looked):
+                looked = auth.moment()  # before the look: what changes during it is seen next time
+                if not await self._still_may(request, crn):
+                    return
             cursor, changes, reset = feed.since(cursor, crn)
             if reset:
                 yield f"id: {cursor}\nevent: reset\ndata: {{}}\n\n".encode()
