@@ -104,7 +104,10 @@ def test_the_core_and_the_errors_need_only_the_standard_library() -> None:
 @pytest.mark.parametrize(
     ("process", "never"),
     [
-        ("qdwell.cli.main, qdwell.api.server", {"qiskit", "psycopg", "httpx"}),
+        (
+            "qdwell.cli.main, qdwell.api.server, qdwell.console.app",
+            {"qiskit", "psycopg", "httpx", "authlib", "joserfc"},
+        ),
         ("qdwell.engine.child, qdwell.programs.stages", {"sqlalchemy", "fastapi", "jwt"}),
     ],
 )

@@ -16,7 +16,6 @@ from qdwell.api.parts import Parts
 from qdwell.console.admin import AdminPages, for_operators
 from qdwell.console.admin_people import AdminPeoplePages
 from qdwell.console.admin_plans import AdminPlanPages
-from qdwell.console.arriving import Arrivals, read_secret
 from qdwell.console.entry import Entry
 from qdwell.console.groups import GroupPages
 from qdwell.console.instances import InstancePages
@@ -24,7 +23,7 @@ from qdwell.console.jobs import JobPages
 from qdwell.console.live import Live
 from qdwell.console.machines import MachinePages
 from qdwell.console.members import MemberPages
-from qdwell.console.oidc import CALLBACK, PENDING_PATH, Provider
+from qdwell.console.pending import CALLBACK, PENDING_PATH
 from qdwell.console.signin import SignIn
 from qdwell.console.site import Page, Site
 from qdwell.console.start import StartPages
@@ -141,6 +140,9 @@ def add(app: FastAPI) -> None:
         Mount("/static", Files(directory=STATIC)),
     ]
     if oidc.issuer is not None and server.public_url is not None:
+        from qdwell.console.arriving import Arrivals, read_secret
+        from qdwell.console.oidc import Provider
+
         arrivals = Arrivals(site, Provider(oidc, read_secret(oidc), server.public_url, parts.clock))
         routes += [
             Route(PENDING_PATH, arrivals.begin, methods=["GET"], include_in_schema=False),

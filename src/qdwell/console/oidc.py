@@ -39,12 +39,10 @@ from starlette.datastructures import QueryParams
 
 from qdwell.clock import Clock
 from qdwell.config_sign_in import Oidc, is_safe
+from qdwell.console.pending import CALLBACK, PENDING_SECONDS, Pending
 from qdwell.errors import ProviderUnavailable, SignInFailed
 from qdwell.store.identities import EMAIL_MAX, SUBJECT_MAX, Identity
 
-PENDING_PATH = "/sign-in/oidc"
-CALLBACK = PENDING_PATH + "/callback"
-PENDING_SECONDS = 600  # to sign in over there
 SKEW_SECONDS = 60
 DESCRIBED_MS = 3_600_000  # how long the provider's description is believed
 TIMEOUT_SECONDS = 10
@@ -56,17 +54,6 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 log = structlog.get_logger("qdwell.console")
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A sign-in that has begun."""
-
-    state: str
-    nonce: str
-    verifier: str
-    target: str  #: where to go afterwards
-    ends: int  #: in seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from qdwell.api.auth import Caller
 from qdwell.clock import Clock
-from qdwell.console.oidc import PENDING_PATH, PENDING_SECONDS, Pending
+from qdwell.console.pending import PENDING_PATH, PENDING_SECONDS, Pending
 from qdwell.errors import NotAllowed
 from qdwell.store import Store, accounts, identities
 
