@@ -119,12 +119,18 @@ class Order:
     deleted: bool = False
     may_be_gone: bool = False  #: a request to delete it is under way, or died
 
-    def shown(self, word: str) -> None:
-        """The service shows a state: it never goes back, and a final one never changes."""
-        if self.word:
-            assert ORDER[word] >= ORDER[self.word], f"{self.name} was {self.word}, now {word}"
-            assert self.word not in FINAL or word == self.word, f"{self.name}: {self.word}, {word}"
-        self.word = word
+    def shown(self, word: str, before: str) -> None:
+        """The service shows a state: it never goes back, and a final one never changes.
+
+        `before` is what had been shown when it was asked: answers of two requests that were under
+        way at the same time may overtake each other.
+        """
+        if before:
+            assert ORDER[word] >= ORDER[before], f"{self.name} was {before}, now {word}"
+        if word in FINAL and self.word in FINAL:
+            assert word == self.word, f"{self.name}: {self.word}, {word}"
+        if not self.word or ORDER[word] > ORDER[self.word]:
+            self.word = word
 
 
 @dataclass

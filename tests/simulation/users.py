@@ -168,6 +168,7 @@ class User:
 
     async def look(self, order: Order) -> str | None:
         """Read a job; what it shows never goes back, and what is Completed has its result."""
+        before = order.word
         status, answer = await self.ask("GET", f"{BASE}/jobs/{order.id}")
         if status == 503:
             return None
@@ -176,7 +177,7 @@ class User:
             return None
         assert status == 200, (status, answer)
         word = answer["state"]["status"]
-        order.shown(word)
+        order.shown(word, before)
         if word == "Completed" and not order.result_read:
             status, answer = await self.ask("GET", f"{BASE}/jobs/{order.id}/results")
             if status == 503:
