@@ -39,11 +39,7 @@ def arm(point: str, n: int) -> None:
         if where == point and next(passed) >= n:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    writing, published, write_file = (
-        SqliteDatabase.writing,
-        Loop._published,
-        blobs.Blobs.write_file,
-    )
+    writing, show, write_file = SqliteDatabase.writing, Loop._show, blobs.Blobs.write_file
 
     @contextmanager
     def armed_writing(self: SqliteDatabase) -> Iterator[Any]:
@@ -53,9 +49,9 @@ def arm(point: str, n: int) -> None:
             pass_by("in the transaction")
         pass_by("after the commit")
 
-    def armed_published(self: Loop, *rest: Any) -> None:
+    def armed_show(self: Loop, *rest: Any) -> None:
         pass_by("before the answer")
-        published(self, *rest)
+        show(self, *rest)
 
     def armed_write(self: blobs.Blobs, name: str, content: bytes) -> str:
         if point == "half a blob" and next(passed) >= n:
@@ -72,7 +68,7 @@ def arm(point: str, n: int) -> None:
 
     Repeats.answer = armed_answer  # type: ignore[method-assign]
     SqliteDatabase.writing = armed_writing  # type: ignore[method-assign]
-    Loop._published = armed_published  # type: ignore[method-assign]
+    Loop._show = armed_show  # type: ignore[method-assign]
     blobs.Blobs.write_file = armed_write  # type: ignore[method-assign]
 
 

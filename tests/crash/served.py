@@ -132,22 +132,27 @@ class Served:
         )
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
+        """Kill -9, and wait until it is gone. It has not ended before in any other way."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.process.kill()
-            self.process.wait()
-            self.reader.join()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-            self.process = None
+            status = self._ended()
+            assert status == -signal.SIGKILL, self.log()
 
     def stop(self) -> int:
         """SIGTERM; its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def _ended(self) -> int:
+        """Its exit status, when it is gone."""
+        assert self.process is not None
+        assert self.process.stdout is not None
         status = self.process.wait(60)
-        self.kill()
+        self.reader.join()
+        self.process.stdout.close()
+        self.process = None
         return status
 
     def log(self) -> str:
