@@ -189,6 +189,13 @@ def test_more_harm_is_found(world: World, done: Callable[[World], None], said: s
     assert any(said in it for it in faults(world.store)), faults(world.store)
 
 
+def test_who_held_it_for_no_time_is_no_harm(world: World) -> None:
+    """A job that is lost in the instant of its grant, and the next one from that instant on."""
+    charge(world, "one", NOW, NOW + 5)
+    charge(world, "two", NOW, NOW)
+    assert not [it for it in faults(world.store) if "held it before" in it]
+
+
 def sqlite_store(folder: Path) -> Path:
     """A closed SQLite store with some rows; its file."""
     with closing(open_store(folder)) as opened:

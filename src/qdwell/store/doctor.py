@@ -170,9 +170,12 @@ def _bills(connection: Connection) -> Iterator[Finding]:
 def _windows(connection: Connection) -> Iterator[Finding]:
     """P1, P9, P10: no two ever held one machine at the same time, over the whole past."""
     owner = case((charges.c.kind == Held.SESSION.value, charges.c.group), else_=charges.c.job)
+    # Who held it for no time at all (lost in the instant of its grant) was there before who held it
+    # from that instant on.
+    ended = (charges.c.end.is_(None), charges.c.end)
     query = select(
         charges.c.backend, charges.c.kind, owner, charges.c.start, charges.c.end
-    ).order_by(charges.c.backend, charges.c.start, charges.c.id)
+    ).order_by(charges.c.backend, charges.c.start, *ended, charges.c.id)
     rows = connection.execution_options(yield_per=1_000).execute(query)
     for backend, intervals in groupby(rows, key=lambda it: it[0]):
         last: Any = None
