@@ -176,6 +176,24 @@ async def test_cancelled_and_dead(house: Make, folder: Path) -> None:
         assert b'"stopped":true' in (folder / f"{run.handle}.json").read_bytes()
 
 
+async def test_cancelled_before_the_device_is_asked(house: Make, folder: Path) -> None:
+    """J18, J20: a job that is cancelled while its device is made anew begins no further run."""
+    first = house(lasting(folder, 60_000))
+    async with first:
+        job = await first.submit(params=sampler(pubs=2))
+        await first.reaches(job, "executing")
+        (run,) = await known_runs(first, job, 1)
+    second = house(lasting(folder, 60_000))
+    await second.engine.start()
+    try:
+        await second.engine.cancel_job(second.crn, job.id)
+        await second.reaches(await second.submit(), "executing")
+        assert job.id not in second.engine._actions.runs
+        assert b'"stopped":true' in (folder / f"{run.handle}.json").read_bytes()
+    finally:
+        await second.engine.stop(0)
+
+
 class Cloud:
     """A provider's side of things: jobs by id, whoever asks."""
 

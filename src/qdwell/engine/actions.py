@@ -208,7 +208,7 @@ class Actions:
             return
         self.dispatch.over(run)
         if run.task is None or run.task.state is TaskState.OVER:
-            self.reports.post(RunStopped(action.backend, run.job, run.attempt))
+            self._gone(run, station)
             return
         self.stopping.add(run.job)
         run.task.on_stopped = partial(self._stopped, run, station)
@@ -219,7 +219,11 @@ class Actions:
     def _stopped(self, run: Run, station: Station) -> None:
         self.stopping.discard(run.job)
         self.reports.inline_over(run, station)
-        if station.outlives:  # its process may have died instead of stopping it
+        self._gone(run, station)
+
+    def _gone(self, run: Run, station: Station) -> None:
+        """No worker of ours has it any more; a device that keeps its runs may still do it."""
+        if station.outlives:
             self.adoption.stop(station, run.job, run.attempt, run)
         else:
             self.reports.post(RunStopped(station.name, run.job, run.attempt))

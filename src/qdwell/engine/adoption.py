@@ -30,7 +30,7 @@ import structlog
 from qdwell.clock import Clock
 from qdwell.core.decisions import AskDevice
 from qdwell.core.events import RunAdopted, RunStopped
-from qdwell.core.job import TRIES_MAX
+from qdwell.core.job import TRIES_MAX, JobState
 from qdwell.engine import runs
 from qdwell.engine.frames import Frame
 from qdwell.engine.inbox import Inbox, Item
@@ -168,6 +168,9 @@ class Adoption:
                 return found
 
     async def _look(self, old: Run, known: Mapping[int, str | None]) -> None:
+        job = self._shelf.live_job(old.job)
+        if job is None or (job.attempt, job.state) != (old.attempt, JobState.EXECUTING):
+            return  # cancelled, or out of time, while the device was made: `stop` sees to its runs
         key = (old.job, old.attempt)
         self._adoptions[key] += 1
         handles = [handle for _, handle in sorted(known.items()) if handle is not None]
