@@ -136,16 +136,16 @@ class Served:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.process.kill()
-            status = self._ended()
+            status = self._reap()
             assert status == -signal.SIGKILL, self.log()
 
     def stop(self) -> int:
         """SIGTERM; its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self._ended()
+        return self._reap()
 
-    def _ended(self) -> int:
+    def _reap(self) -> int:
         """Its exit status, when it is gone."""
         assert self.process is not None
         assert self.process.stdout is not None

@@ -51,13 +51,17 @@ async def known_runs(it: House, job: Any, count: int) -> list[DeviceRun]:
         await it.engine._loop.turned.wait()
 
 
+async def left_running(it: House, count: int, **changes: Any) -> tuple[Any, list[DeviceRun]]:
+    """Submit a job, and let the process die when so many of its runs have begun."""
+    async with it:
+        job = await it.submit(**changes)
+        await it.reaches(job, "executing")
+        return job, await known_runs(it, job, count)
+
+
 async def test_restart_in_a_run_that_goes_on(house: Make, folder: Path) -> None:
     """J5, C8: the run of a dead server is adopted; its downtime is not paid for."""
-    first = house(lasting(folder, 1_500))
-    async with first:
-        job = await first.submit()
-        await first.reaches(job, "executing")
-        await known_runs(first, job, 1)
+    job, _ = await left_running(house(lasting(folder, 1_500)), 1)
     async with house(lasting(folder, 1_500)) as it:
         row = await it.final(job)
         assert (row.job.state, row.job.attempt, row.job.execute_tries) == ("completed", 1, 1)
@@ -69,11 +73,7 @@ async def test_restart_in_a_run_that_goes_on(house: Make, folder: Path) -> None:
 
 async def test_restart_between_two_runs(house: Make, folder: Path) -> None:
     """J5: of a job with three PUBs, the runs that were begun are asked for, the others begun."""
-    first = house(lasting(folder, 600))
-    async with first:
-        job = await first.submit(params=sampler(pubs=3))
-        await first.reaches(job, "executing")
-        await known_runs(first, job, 2)
+    job, _ = await left_running(house(lasting(folder, 600)), 2, params=sampler(pubs=3))
     async with house(lasting(folder, 600)) as it:
         row = await it.final(job)
         assert row.job.state == "completed"
@@ -84,12 +84,8 @@ async def test_restart_between_two_runs(house: Make, folder: Path) -> None:
 
 async def test_an_adopted_job_pays_only_for_its_runs(house: Make, folder: Path) -> None:
     """U1, C8: not for our downtime, and not for its wait until its next run's begin is stored."""
-    first = house(lasting(folder, 600))
-    async with first:
-        job = await first.submit(params=sampler(pubs=2))
-        await first.reaches(job, "executing")
-        (run,) = await known_runs(first, job, 1)
-        assert run.idle_ms is not None
+    job, (run,) = await left_running(house(lasting(folder, 600)), 1, params=sampler(pubs=2))
+    assert run.idle_ms is not None
     async with house(lasting(folder, 600)) as it:
         commit = it.store.commit
         until: list[int] = []
@@ -148,11 +144,7 @@ async def test_the_devices_process_dies_in_a_run(house: Make, folder: Path) -> N
 
 async def test_the_device_has_forgotten(house: Make, folder: Path) -> None:
     """J5: a run that the device does not know any more is lost: failed, and not charged."""
-    first = house(lasting(folder, 60_000))
-    async with first:
-        job = await first.submit()
-        await first.reaches(job, "executing")
-        await known_runs(first, job, 1)
+    job, _ = await left_running(house(lasting(folder, 60_000)), 1)
     shutil.rmtree(folder)
     async with house(lasting(folder, 60_000)) as it:
         row = await it.final(job)
@@ -178,11 +170,8 @@ async def test_cancelled_and_dead(house: Make, folder: Path) -> None:
 
 async def test_cancelled_before_the_device_is_asked(house: Make, folder: Path) -> None:
     """J18, J20: a job that is cancelled while its device is made anew begins no further run."""
-    first = house(lasting(folder, 60_000))
-    async with first:
-        job = await first.submit(params=sampler(pubs=2))
-        await first.reaches(job, "executing")
-        (run,) = await known_runs(first, job, 1)
+    two = sampler(pubs=2)
+    job, (run,) = await left_running(house(lasting(folder, 60_000)), 1, params=two)
     second = house(lasting(folder, 60_000))
     await second.engine.start()
     try:

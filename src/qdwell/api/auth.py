@@ -144,7 +144,7 @@ class Auth:
             raise NotAuthenticated("No access token.")
         now = self._clock.now()
         known = self._good.get(token)
-        if known is not None and known[1] > now and now - known[2] < FRESH_MS:
+        if known is not None and known[1] > now and _recent(known[2], now):
             return known[0]
         asking = self._asking.get(token)
         if asking is None:  # one look for all requests that wait for it: a crowd comes at once
@@ -192,7 +192,7 @@ class Auth:
 
     def fresh(self, read: tuple[int, int]) -> bool:
         """Whether who was found good at that moment may still be believed to be."""
-        return read[0] == self._changes and 0 <= self._clock.now() - read[1] < FRESH_MS
+        return read[0] == self._changes and _recent(read[1], self._clock.now())
 
     def who(self, scope: Scope) -> str:
         """Whose turn a request takes: its user's, or as long as that is not known, its address's.
@@ -290,6 +290,11 @@ class Auth:
         self._good.move_to_end(token)
         if len(self._good) > REMEMBERED:
             self._good.popitem(last=False)
+
+
+def _recent(read: int, now: int) -> bool:
+    """Whether what was read then is still believed."""
+    return 0 <= now - read < FRESH_MS
 
 
 def _end(owner: accounts.Owner, now: int) -> int:

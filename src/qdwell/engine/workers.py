@@ -35,18 +35,22 @@ PRELOAD = (
 )
 #: Programs import these when the first job needs them, and a QPU should not wait for that. A
 #: scripted device is none: a server that has no other starts its workers sooner without them.
-PRELOAD_FOR_QPUS = (
+_FOR_QPUS = (
     "qiskit_ibm_runtime.fake_provider.executor.broadcast_sample",
     "qiskit_ibm_runtime.quantum_program.params_converters",
     "qiskit_noise_learning.protocols",
 )
-_NO_QPU = {"scripted", "mock"}
-#: By kind of backend: what its executor imports when it is made.
+#: By kind of backend: what its executor imports when it is made, and what its programs do.
 PRELOAD_BY_KIND = {
-    "aer": ("qdwell.executors.aer",),
-    "ideal": ("qdwell.executors.aer", "qdwell.executors.ideal"),
-    "fake": ("qdwell.executors.aer", "qdwell.executors.fake", "qiskit_ibm_runtime.fake_provider"),
-    "qiskit": ("qdwell.executors.qiskit",),
+    "aer": (*_FOR_QPUS, "qdwell.executors.aer"),
+    "ideal": (*_FOR_QPUS, "qdwell.executors.aer", "qdwell.executors.ideal"),
+    "fake": (
+        *_FOR_QPUS,
+        "qdwell.executors.aer",
+        "qdwell.executors.fake",
+        "qiskit_ibm_runtime.fake_provider",
+    ),
+    "qiskit": (*_FOR_QPUS, "qdwell.executors.qiskit"),
     "scripted": ("qdwell.executors.scripted",),
     "mock": ("qdwell.executors.mock",),
 }
@@ -76,10 +80,8 @@ class Limits:
 
 def preload_for(kinds: Iterable[str]) -> tuple[str, ...]:
     """What to import once for workers of backends of these kinds."""
-    wanted = set(kinds)
-    extra = [module for kind in sorted(wanted) for module in PRELOAD_BY_KIND.get(kind, ())]
-    programs = PRELOAD_FOR_QPUS if wanted - _NO_QPU else ()
-    return tuple(dict.fromkeys((*PRELOAD, *programs, *extra)))
+    extra = (module for kind in kinds for module in PRELOAD_BY_KIND.get(kind, ()))
+    return tuple(dict.fromkeys((*PRELOAD, *extra)))
 
 
 def worker_environment() -> dict[str, str]:
