@@ -169,18 +169,45 @@ async def test_cancelled_and_dead(house: Make, folder: Path) -> None:
 
 
 async def test_cancelled_before_the_device_is_asked(house: Make, folder: Path) -> None:
-    """J18, J20: a job that is cancelled while its device is made anew begins no further run."""
+    """J18, J20: a job that is cancelled while its runs are looked up begins no further one."""
     two = sampler(pubs=2)
     job, (run,) = await left_running(house(lasting(folder, 60_000)), 1, params=two)
     second = house(lasting(folder, 60_000))
-    await second.engine.start()
-    try:
+    look_up, asked, cancelled = second.engine._shelf.device_runs, asyncio.Event(), asyncio.Event()
+
+    async def late(*which: Any) -> list[DeviceRun]:
+        asked.set()
+        await cancelled.wait()
+        return await look_up(*which)
+
+    second.engine._shelf.device_runs = late  # type: ignore[method-assign]
+    async with second:
+        await asyncio.wait_for(asked.wait(), 30)
         await second.engine.cancel_job(second.crn, job.id)
+        cancelled.set()
         await second.reaches(await second.submit(), "executing")
         assert job.id not in second.engine._actions.runs
         assert b'"stopped":true' in (folder / f"{run.handle}.json").read_bytes()
-    finally:
-        await second.engine.stop(0)
+
+
+async def test_cancelled_while_its_run_is_taken_up(house: Make, folder: Path) -> None:
+    """J18, J20: no worker has it yet, but the device still does it, and is told to stop."""
+    job, (run,) = await left_running(house(lasting(folder, 60_000)), 1)
+    second = house(lasting(folder, 60_000))
+    load, loads = second.engine._actions.dispatch.load, asyncio.Event()
+
+    def never(taken: Any, then: Any) -> None:
+        if taken.job == job.id:
+            loads.set()
+        else:
+            load(taken, then)
+
+    second.engine._actions.dispatch.load = never  # type: ignore[method-assign]
+    async with second:
+        await asyncio.wait_for(loads.wait(), 30)
+        await second.engine.cancel_job(second.crn, job.id)
+        await second.reaches(await second.submit(), "executing")
+        assert b'"stopped":true' in (folder / f"{run.handle}.json").read_bytes()
 
 
 class Cloud:
