@@ -12,7 +12,7 @@ from engine.house import House, sampler, scripted
 from qdwell.config import Plan
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Mode
-from qdwell.engine import actions
+from qdwell.engine import actions, inputs
 from qdwell.engine.pools import Task
 from qdwell.engine.runs import STAGES
 from qdwell.errors import (
@@ -73,6 +73,18 @@ async def test_stages_in_several_processes_tell_the_same_story(
         for row in (small, large):
             interim = it.store.interim_results(it.crn, row.job.id)
             assert [n for n, _ in interim] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("bound", ["KEPT_INPUT_BYTES_MAX", "KEPT_BYTES_MAX"])
+async def test_an_input_that_memory_has_no_room_for_is_read_from_the_store(
+    house: Make, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """A large input, or one too many, waits on disk; its job runs as any other."""
+    monkeypatch.setattr(inputs, bound, 100)
+    async with house() as it:
+        row = await it.final(await it.submit())
+        assert (row.job.state, row.job.reason) == ("completed", None)
+        assert it.story(row.job.id) == STEPS
 
 
 async def test_only_a_job_alone_takes_the_short_way(

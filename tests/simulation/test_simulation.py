@@ -9,14 +9,16 @@ charged twice. 200 seeds take about a minute of one core; `make test-long` lives
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from qdwell.core.decisions import Decision
 from qdwell.core.events import JobLost
 from qdwell.engine import runs, writing
-from qdwell.engine.runs import Run
-from qdwell.store import Store
+from qdwell.engine.inbox import Item
+from qdwell.engine.runs import Findings, Run
+from qdwell.store import Extras, Store
 from simulation.books import Count
 from simulation.story import Step, as_json, shortest, tell, written
 
@@ -93,9 +95,16 @@ def test_a_commit_that_is_forgotten_is_found(live: Live, monkeypatch: pytest.Mon
     write = writing.write
     turns = itertools.count()
 
-    def careless(store: Store, *rest: object) -> None:
+    def careless(
+        store: Store,
+        decisions: Sequence[Decision],
+        now: int,
+        found: Findings,
+        items: Sequence[Item],
+    ) -> Extras:
         if next(turns) % 20:
-            write(store, *rest)  # type: ignore[arg-type]
+            return write(store, decisions, now, found, items)
+        return Extras(details=tuple(it.details for it in items if it.details is not None))
 
     monkeypatch.setattr("qdwell.engine.loop.write", careless)
     with pytest.raises(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor as Threads
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from qdwell.core.events import SubmitJob
 from qdwell.core.job import Job
 from qdwell.errors import StoreError
 from qdwell.store import DeviceRun, JobDetails, Store
+
+if TYPE_CHECKING:
+    from qdwell.engine.inbox import Item
 
 KEPT_BYTES_MAX = 67_108_864  # of all inputs together; the rest is read when it is needed
 KEPT_INPUT_BYTES_MAX = 1_048_576
@@ -50,10 +55,19 @@ class InputShelf:
         self._inputs: dict[str, Input] = {}
         self._bytes = 0
 
-    def put(self, job: Job, details: JobDetails, params: bytes, executions_max: int) -> None:
-        """A new job was stored."""
-        keep = len(params) <= KEPT_INPUT_BYTES_MAX and self._bytes + len(params) <= KEPT_BYTES_MAX
-        self._keep(Input(details, job.group, executions_max, params if keep else b"", keep))
+    def take(self, items: Iterable[Item], stored: Iterable[JobDetails]) -> None:
+        """The submissions among `items` were stored; `stored` has the names of their inputs."""
+        described = {it.job_id: it for it in stored}
+        for item in items:
+            if isinstance(item.event, SubmitJob):
+                job, params = item.event.job, item.params
+                small = len(params) <= KEPT_INPUT_BYTES_MAX
+                keep = small and self._bytes + len(params) <= KEPT_BYTES_MAX
+                details = described[job.id]
+                # The name alone: that of a new blob has its content with it.
+                details = replace(details, params=str(details.params))
+                kept = params if keep else b""
+                self._keep(Input(details, job.group, item.executions_max, kept, keep))
 
     def forget(self, job_id: str) -> None:
         """The job is final."""

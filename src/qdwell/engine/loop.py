@@ -15,7 +15,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -30,7 +30,7 @@ from qdwell.core.decisions import (
     Refuse,
     Stop,
 )
-from qdwell.core.events import Event, ServiceResumed, ServiceStops, SubmitJob
+from qdwell.core.events import Event, ServiceResumed, ServiceStops
 from qdwell.core.experience import Experience
 from qdwell.core.job import JobState
 from qdwell.core.scheduler import Scheduler
@@ -45,7 +45,7 @@ from qdwell.engine.one_thread import OneThread
 from qdwell.engine.runs import Findings
 from qdwell.engine.writing import wanted, write
 from qdwell.errors import OutcomeUnknown, QdwellError, StoreError
-from qdwell.store import Loaded, Store
+from qdwell.store import Extras, Loaded, Store
 
 log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ class Loop:
         """
         decisions = await self._load(work_lost=True)
         await self._in_thread(self._store.commit, decisions, self._now)
-        self._show(decisions, [])
+        self._show(decisions, [], Extras())
         self._act(decisions)
 
     async def run(self) -> None:
@@ -184,18 +184,19 @@ class Loop:
         refused: dict[Item, Refuse] = {}
         found = Findings()
         decisions: list[Decision] = []
+        stored = Extras()
         self.turning = True
         try:
             decisions = self._decide(items, found, refused)
             if decisions or found:
-                await self._commit(decisions, found, items, refused)
+                stored = await self._commit(decisions, found, items, refused)
         except Exception as error:  # whatever it is: memory may be wrong now, the store is not
             self._owe(decisions)
             await self._recover(error, items)
             if not any(item.event for item in items):  # a timer struck, and will strike again
                 await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
         else:
-            self._show(decisions, [it for it in items if it not in refused])
+            self._show(decisions, [it for it in items if it not in refused], stored)
             self._memory.publish_interim(found.interim)
             for item in items:
                 item.settle(refused.get(item))
@@ -257,20 +258,19 @@ class Loop:
         found: Findings,
         items: Sequence[Item],
         refused: dict[Item, Refuse],
-    ) -> None:
+    ) -> Extras:
         accepted = [item for item in items if item not in refused]
         kept = wanted(decisions, found, self._memory.jobs)
         self._written_at = self._now
         began = stopwatch_ns()
-        await self._in_thread(write, self._store, decisions, self._now, kept, accepted)
+        stored = await self._in_thread(write, self._store, decisions, self._now, kept, accepted)
         self.meter.committed(len(decisions), stopwatch_ns() - began)
+        return cast("Extras", stored)
 
-    def _show(self, decisions: Sequence[Decision], accepted: Sequence[Item]) -> None:
+    def _show(self, decisions: Sequence[Decision], accepted: list[Item], stored: Extras) -> None:
         """It is on disk: whoever asks is told so, and whoever waited for it is woken."""
         assert self.shelf is not None
-        for item in accepted:
-            if item.details is not None and isinstance(item.event, SubmitJob):
-                self.shelf.put(item.event.job, item.details, item.params, item.executions_max)
+        self.shelf.take(accepted, stored.details)
         self._memory.publish(decisions)
         self.experience.observe(decisions)
 
@@ -327,7 +327,7 @@ class Loop:
                     self._reject(self._doubt.deny(), again)
             else:
                 self._sound = True
-                self._show(decisions, [])
+                self._show(decisions, [], Extras())
                 self._act(decisions)
                 self._perform_again()
                 self._doubt.clear()

@@ -37,8 +37,11 @@ def wanted(decisions: Iterable[Decision], found: Findings, live: Mapping[str, Jo
 
 def write(
     store: Store, decisions: Sequence[Decision], now: int, found: Findings, items: Sequence[Item]
-) -> None:
-    """In the writer's thread: content first, then the one transaction that refers to it."""
+) -> Extras:
+    """In the writer's thread: content first, then the one transaction that refers to it.
+
+    Returns what was written beside the decisions, with the names that it has in the store.
+    """
     stage = store.blobs.stage
     details = [
         replace(item.details, params=stage(item.params), params_bytes=len(item.params))
@@ -56,3 +59,4 @@ def write(
         runs=tuple(found.runs),
     )
     store.commit(decisions, now, extras)
+    return extras
