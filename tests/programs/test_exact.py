@@ -94,6 +94,33 @@ def test_shots_are_independent_and_differ_between_runs(device: AerExecutor) -> N
     assert 100 < changes < 300
 
 
+def test_what_has_no_parameters_is_simulated_once(
+    device: AerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its distribution stays the same; that of a circuit with parameters does not."""
+    asked: list[int] = []
+    simulate = device._controller.run
+
+    def counted(circuits: list[QuantumCircuit], *rest: object, **more: object) -> object:
+        asked.append(len(circuits))
+        return simulate(circuits, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(device._controller, "run", counted)
+    theta = Parameter("theta")
+    turned = QuantumCircuit(1, 1)
+    turned.ry(theta, 0)
+    turned.measure(0, 0)
+    fixed, open_ = device.fit(bell()), device.fit(turned)
+    assert device._sampler is not None
+    for angle, word in ((0.0, 0), (np.pi, 1)):
+        batch = Batch((fixed, open_, fixed), (np.empty(0), np.array([angle]), np.empty(0)), 600)
+        first, second, third = device._sampler.samples(batch) or []
+        assert set(words(first)) == set(words(third)) == {0b00, 0b11}
+        assert words(first) != words(third)
+        assert set(words(second)) == {word}
+    assert asked == [3, 1]
+
+
 def test_a_seed_is_never_sampled_here(device: AerExecutor) -> None:
     assert device._sampler is not None
     batch = Batch((device.fit(bell()),), (np.empty(0),), 400, seed=1)

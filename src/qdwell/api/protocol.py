@@ -33,6 +33,7 @@ LOOKS_PER_SECOND = 2
 BODY_RATE_MIN = 1_000  # bytes a second; a slow mobile line has a hundred times that
 FILES_SPARE = 200  # descriptors for workers, database, and blobs
 FILES_WANTED = 65_536
+JOINED_BYTES_MAX = 65_536  # what is longer is not copied for this
 
 _MALFORMED = "The request is not valid HTTP."
 _WORDS = {
@@ -95,6 +96,49 @@ def watch(settings: Server) -> Watch:
     )
 
 
+class Joining:
+    """A transport that sends the head of an answer together with the first of its body.
+
+    uvicorn writes them apart, and each write is a call of the system that wakes the client: that
+    costs more than anything else in a small answer. A head that nothing follows at once, as that of
+    a stream of events, is sent in the event loop's next step.
+    """
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep what looks like a head. If it was a body, it has only been kept."""
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) <= JOINED_BYTES_MAX:
+                data = head + data
+            else:
+                self._transport.write(head)
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
+            self._head = data
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            if not self._transport.is_closing():
+                self._transport.write(head)
+
+    def close(self) -> None:
+        """Close it when all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Guarded(HttpToolsProtocol):
     """One connection."""
 
@@ -116,6 +160,7 @@ class Guarded(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """It is there."""
         super().connection_made(transport)
+        self.transport = Joining(transport)  # type: ignore[assignment]
         self.watch.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -8,10 +8,11 @@ backend is (P4).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from qdwell.core.records import changed
 from qdwell.errors import IllegalMove
 
 
@@ -117,7 +118,7 @@ class Group:
 
     def evolve(self, **changes: Any) -> Group:
         """Return the group with other fields changed, in the same state."""
-        return replace(self, **changes)
+        return changed(self, **changes)
 
     def usage_at(self, now: int) -> int | None:
         """Usage so far in milliseconds, None before the first activation (U5)."""
@@ -132,4 +133,4 @@ def group_moved(group: Group, to: GroupState, **changes: Any) -> Group:
     """Return the group in state `to`; raise `IllegalMove` if the table has no such move."""
     if to not in TRANSITIONS[group.state]:
         raise IllegalMove(f"{group.mode} {group.id} cannot go from {group.state} to {to}")
-    return replace(group, state=to, **changes)
+    return changed(group, state=to, **changes)

@@ -11,10 +11,11 @@ cancelled job
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from qdwell.core.records import changed
 from qdwell.errors import IllegalMove
 
 
@@ -126,4 +127,4 @@ def moved(job: Job, to: JobState, **changes: Any) -> Job:
     """Return the job in state `to`; raise `IllegalMove` if the table has no such move."""
     if to not in TRANSITIONS[job.state]:
         raise IllegalMove(f"job {job.id} cannot go from {job.state} to {to}")
-    return replace(job, state=to, **changes)
+    return changed(job, state=to, **changes)

@@ -8,7 +8,6 @@ does it, and its
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from qdwell.core.decisions import (
@@ -31,6 +30,7 @@ from qdwell.core.job import (
     moved,
 )
 from qdwell.core.ledger import GIVEN_UP
+from qdwell.core.records import changed
 from qdwell.core.state import GroupWork, Lease, Machine, State
 
 
@@ -228,7 +228,7 @@ class Turn:
 
     def change_job(self, job: Job, cause: str, **changes: Any) -> Job:
         """Change fields of a live job that stays in its state."""
-        new = replace(job, **changes)
+        new = changed(job, **changes)
         self.state.jobs[job.id] = new
         self.out.append(PutJob(new, job.state, cause, self.now))
         self._mark(new)

@@ -71,9 +71,10 @@ def instance_deadline(state: State, instance_id: str, timer: Timer, now: int) ->
     instance = state.instances[instance_id]
     ledger = state.books.ledger
     if timer is Timer.SPEND:
+        if instance.spend_limit_ms is None:
+            return None
         groups = (state.groups[each] for each in instance.groups)
-        ending = all(group.state is GroupState.PENDING_CLOSED for group in groups)
-        if instance.spend_limit_ms is None or ending:
+        if all(group.state is GroupState.PENDING_CLOSED for group in groups):
             return None
         return ledger.reaches(instance_id, instance.spend_limit_ms, now)
     if instance.hold_ms is None or not instance.pending or not state.books.held(instance, now):

@@ -16,7 +16,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -30,6 +30,7 @@ from qdwell.executors import Executor, Spec, mock
 from qdwell.programs import Caches, Limits, Work
 
 QISKIT_VERSION = version("qiskit")
+_FACTS = tuple(field.name for field in fields(programs.Facts))
 _DEVICES_MOST = 16  # devices that a classical worker keeps
 
 
@@ -232,12 +233,12 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
             device = bench.device(head["backend"])
             with sandbox.opening():
                 value, facts = programs.prepare(work, device, cache)
-            progress.facts = {**asdict(facts), "qiskit_version": QISKIT_VERSION}
+            progress.facts = _shown(facts)
         elif stage == "execute":
             value, on_device = _execute(bench, frame, pickles.opened(value))
             progress.timings["device"] = on_device
             if value.facts is not None:
-                progress.facts = {**asdict(value.facts), "qiskit_version": QISKIT_VERSION}
+                progress.facts = _shown(value.facts)
         else:
             finished = programs.postprocess(pickles.opened(value))
             value, extra = finished.result, list(finished.interim)
@@ -257,6 +258,10 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
     answer["cache"] = [cache.hits - hits, cache.misses - misses]
     closed = value if isinstance(value, bytes) else pickles.closed(value)
     bench.channel.send(answer, [closed, *extra])
+
+
+def _shown(facts: programs.Facts) -> dict[str, Any]:
+    return {**{name: getattr(facts, name) for name in _FACTS}, "qiskit_version": QISKIT_VERSION}
 
 
 def _execute(bench: Bench, frame: Frame, prepared: programs.Prepared) -> tuple[programs.Raw, int]:

@@ -27,7 +27,7 @@ OUTCOMES_MAX = 4_096
 _SAVE = "save_probabilities"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exact:
     """A circuit whose distribution can be asked for.
 
@@ -38,6 +38,8 @@ class Exact:
     assembled: Assembled
     clbits: tuple[int, ...]
     width: int
+    #: The chance of each outcome, once it is known; of a circuit with parameters it never is.
+    weights: NDArray[np.float64] | None = None
 
     @property
     def outcomes(self) -> int:
@@ -98,20 +100,31 @@ class Sampler:
             if one is None or one.outcomes > batch.shots:
                 return None
             found.append(one)
-        answer = self._controller.run(
-            [one.circuit for one in found],
-            [one.assembled for one in found],
-            batch.values,
-            {},
-            shots=1,
-        )
-        if not answer["success"]:
+        chances = self._chances(found, batch)
+        if chances is None:
             return None  # Aer may know another method for a circuit with measurements
-        drawn = []
-        for one, result in zip(found, answer["results"], strict=True):
-            weights = np.maximum(np.asarray(result["data"][_SAVE.removeprefix("save_")]), 0.0)
-            drawn.append(self._draw(one, weights / weights.sum(), batch))
-        return drawn
+        return [self._draw(*pair, batch) for pair in zip(found, chances, strict=True)]
+
+    def _chances(self, found: list[Exact], batch: Batch) -> list[NDArray[np.float64]] | None:
+        """The distribution of each circuit with its values; None if Aer cannot tell."""
+        asked = [at for at, one in enumerate(found) if one.weights is None]
+        chances = [one.weights for one in found]
+        if asked:
+            answer = self._controller.run(
+                [found[at].circuit for at in asked],
+                [found[at].assembled for at in asked],
+                [batch.values[at] for at in asked],
+                {},
+                shots=1,
+            )
+            if not answer["success"]:
+                return None
+            for at, result in zip(asked, answer["results"], strict=True):
+                weights = np.maximum(np.asarray(result["data"][_SAVE.removeprefix("save_")]), 0.0)
+                chances[at] = weights / weights.sum()
+                if not len(batch.values[at]):
+                    found[at].weights = chances[at]
+        return [weights for weights in chances if weights is not None]
 
     def _draw(self, one: Exact, weights: NDArray[np.float64], batch: Batch) -> Samples:
         if batch.ordered:

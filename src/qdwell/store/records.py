@@ -100,7 +100,6 @@ class JobRow:
     details: JobDetails
     facts: JobFacts | None  #: None until its preparation has ended
     result: str | None  #: hash of the result's blob
-    has_log: bool
 
     @property
     def params_erased(self) -> bool:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, select
+import orjson
+from sqlalchemy import ColumnElement, Select, select
 
 from qdwell.core.decisions import Held, PutBackendState, PutCharge
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Ending, Group, GroupState, Mode
 from qdwell.core.job import Job, JobState
 from qdwell.store.records import GroupRow, JobDetails, JobFacts, JobRow
-from qdwell.store.tables import backends, charges, groups, job_blobs, job_logs, jobs
+from qdwell.store.tables import backends, charges, groups, job_blobs, jobs
 
 Values = dict[str, Any]
 Row = Sequence[Any]
@@ -64,7 +64,6 @@ def select_job_rows() -> Select[Any]:
         jobs.c.facts,
         blob("params"),
         blob("result"),
-        exists().where(job_logs.c.job == jobs.c.id),
     )
 
 
@@ -102,13 +101,12 @@ def job_row_of(row: Row, tags: tuple[str, ...]) -> JobRow:
     end = len(JOB_FIELDS) + len(DETAIL_FIELDS)
     details = dict(zip(DETAIL_FIELDS, row[len(JOB_FIELDS) : end], strict=True))
     details["private"] = bool(details["private"])
-    facts, params, result, has_log = row[end:]
+    facts, params, result = row[end:]
     return JobRow(
         job=job,
         details=JobDetails(job_id=job.id, params=params or "", tags=tags, **details),
         facts=None if facts is None else facts_of(facts),
         result=result,
-        has_log=bool(has_log),
     )
 
 
@@ -146,12 +144,12 @@ def charge_of(row: Row) -> PutCharge:
 
 def facts_json(facts: JobFacts) -> str:
     """Spell facts as they are kept."""
-    return json.dumps(asdict(facts), separators=(",", ":"))
+    return orjson.dumps(facts).decode()
 
 
 def facts_of(text: str) -> JobFacts:
     """Read facts as they are kept."""
-    values: Values = json.loads(text)
+    values: Values = orjson.loads(text)
     values["num_qubits"] = tuple(values["num_qubits"])
     values["circuit_depths"] = tuple(values["circuit_depths"])
     return JobFacts(**values)
