@@ -1,7 +1,8 @@
-"""Brings a database to the schema of this release, by Alembic.
+"""Brings a database to the schema of this release.
 
-A database at the newest revision is recognised by one query; Alembic itself is loaded only when
-there is work to do.
+A database at the newest revision is recognised by one query. An empty one is made from the tables
+themselves, in a fraction of the time that all the steps would take; a test holds the two equal.
+Alembic is loaded only for an older one.
 """
 
 from __future__ import annotations
@@ -9,9 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    inspect,
+    text,
+)
 
 from qdwell.errors import StoreTooNew, StoreUnavailable
+from qdwell.store.tables import leader, metadata, pulse, server
 
 if TYPE_CHECKING:
     from qdwell.store.database import Database
@@ -41,8 +52,11 @@ def bring_up_to_date(database: Database, name: str, *, migrate: bool) -> None:
     if not migrate:
         raise StoreUnavailable(f"{name} has the schema of revision {found}, not {NEWEST}")
     with database.migrating() as connection:
-        # Alembic looks again, inside the lock: another process may have been faster.
-        upgrade(connection)
+        # Both look again, inside the lock: another process may have been faster.
+        if found is None and not inspect(connection).get_table_names():
+            create(connection)
+        else:
+            upgrade(connection)
 
 
 def known_revisions() -> set[str]:
@@ -52,12 +66,30 @@ def known_revisions() -> set[str]:
 
 _HERE = Path(__file__).parent
 
+# Alembic's own.
+_VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
 
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return None if found is None else str(found)
+
+
+def create(connection: Connection) -> None:
+    """Make the schema of this release in an empty database, as `upgrade` would."""
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(server.insert().values(id=1, last_seq=0))
+    connection.execute(leader.insert().values(id=1, epoch=0))
+    connection.execute(pulse.insert().values(id=1, epoch=0, seen_at=0))
+    _VERSION.create(connection, checkfirst=False)
+    connection.execute(_VERSION.insert().values(version_num=NEWEST))
 
 
 def upgrade(connection: Connection, to: str = "head") -> None:
