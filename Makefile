@@ -8,6 +8,9 @@ READY := .venv/.qdwell-ready
 QUIETLY := --quiet --disable-pip-version-check
 DATA ?= var/qdwell
 TESTS ?= tests
+# A third of the tests' time is waiting: for a server's start, a browser, a time limit that passes.
+PROCESSES ?= 3
+PARALLEL := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup browser prometheus demo test test-clients test-long serve bench lint format docs audit release clean
@@ -35,9 +38,9 @@ prometheus: ## fetch Prometheus for the tests of the metrics, if it is missing; 
 	  && dpkg -x prometheus_*.deb .; } >/dev/null 2>&1 \
 	|| echo "No Prometheus here, and none could be fetched: tests of the metrics will be SKIPPED."
 
-test: $(READY) browser prometheus ## run the tests, on both cores
+test: $(READY) browser prometheus ## run the tests, three files at a time
 	@.venv/bin/python tests/clients/environments.py frameworks stock-0.23.0 || true
-	@.venv/bin/pytest -q -n 2 --dist loadfile $(TESTS)
+	@.venv/bin/pytest -q $(PARALLEL) $(TESTS)
 
 test-clients: $(READY) ## install old stock clients and other libraries, each by itself, and run them
 	@.venv/bin/python tests/clients/environments.py || true
@@ -46,7 +49,7 @@ test-clients: $(READY) ## install old stock clients and other libraries, each by
 test-long: $(READY) browser prometheus ## run the tests with their long campaigns, and the mutation check of the core
 	@.venv/bin/python tests/clients/environments.py || true
 	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --inexact --quiet --extra server --group fuzz --group audit || true
-	@.venv/bin/pytest -q -n 2 --dist loadfile -m "long or not long" --timeout 3600 $(TESTS)
+	@.venv/bin/pytest -q $(PARALLEL) -m "long or not long" --timeout 3600 $(TESTS)
 
 serve: $(READY) ## serve on this machine, with data in DATA (var/qdwell)
 	@.venv/bin/qdwell serve --data-dir $(DATA)

@@ -14,6 +14,8 @@ from qdwell.clock import ManualClock
 # As in our workers, and before Aer is loaded: its threads would spin while they wait for a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+_HERE = Path(__file__).parent
+
 # A developer's own account must neither help a test nor be reached by one.
 _FOREIGN = (
     "QISKIT_IBM_",
@@ -22,6 +24,32 @@ _FOREIGN = (
     "GLOBAL_SEARCH_URL",
     "GLOBAL_CATALOG_URL",
 )
+
+
+#: Files that take longest, longest first: begun last, one of them would keep the others waiting.
+LONGEST = (
+    "simulation/test_simulation.py",
+    "core/test_exhaust.py",
+    "e2e/test_stock_timelines.py",
+    "standby/test_takeover.py",
+    "crash/test_kills.py",
+    "core/mutation/test_mutation.py",
+    "security/test_jobs.py",
+    "console/test_browser.py",
+    "console/test_browser_people.py",
+    "standby/test_health.py",
+    "e2e/test_stock_options.py",
+    "standby/test_lost_database.py",
+    "clients/test_stock.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first; within a file they keep their order."""
+    files = [_HERE / name for name in LONGEST]
+    assert all(file.is_file() for file in files), "LONGEST names a file that is not there"
+    ranks = {str(file): place for place, file in enumerate(files)}
+    items.sort(key=lambda item: ranks.get(str(item.path), len(ranks)))
 
 
 @pytest.fixture(autouse=True)
