@@ -156,6 +156,17 @@ async def test_tags_are_replaced_and_cleared(user: User, site: Site) -> None:
     assert fault(long)["code"] == 1205
 
 
+async def test_new_tags_of_a_live_job_are_told_with_its_end(user: User, site: Site) -> None:
+    """Who waits for the end is given what the engine knows of the job, and not what is stored."""
+    job_id = await user.submit("endless", tags=["abc"])
+    await user.ask("PUT", f"/jobs/{job_id}/tags", json={"tags": ["x", "yy"]})
+    known = site.engine._shelf.known(job_id)
+    assert known is not None
+    assert known.details.tags == ("x", "yy")
+    await user.ask("POST", f"/jobs/{job_id}/cancel")
+    assert (await user.get(f"/jobs/{job_id}")).json()["tags"] == ["x", "yy"]
+
+
 async def test_logs_are_there_once_the_job_has_ended(user: User) -> None:
     """Before that, 404, which the client shows as an empty text (J31)."""
     running = await user.submit("endless")

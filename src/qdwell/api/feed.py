@@ -23,7 +23,8 @@ from qdwell.core.decisions import PutGroup, PutJob
 from qdwell.core.group import REPORTED
 from qdwell.core.job import SERVER_WORDS
 from qdwell.engine.engine import Engine
-from qdwell.engine.memory import Change
+from qdwell.engine.memory import Change, Ended
+from qdwell.store import JobRow
 from qdwell.store.ids import new_cursor
 
 KEPT = 20_000  # changes that can be told again
@@ -58,7 +59,7 @@ class Feed:
         self._begin = new_cursor()  #: names the place before the first change
         self._newest: dict[str, Kept] = {}  #: change of an instance
         self._gone: dict[str, int] = {}  #: number of an instance's newest change that is not kept
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}  #: by instance, or by job
+        self._waiting: dict[str, set[Ended]] = {}  #: by instance, or by job
         self._reading: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -160,25 +161,29 @@ class Feed:
         """Return at the next change of the instance, after `ms`, or when the server stops."""
         await self._wait(instance, ms, asyncio.get_running_loop().create_future())
 
-    async def wait_final(self, job_id: str, ms: int) -> None:
-        """Return when a live job is stored as final, after `ms`, or when the server stops."""
-        waiter = self._engine.final(job_id)
-        if waiter is not None:
-            try:
-                await self._wait(job_id, ms, waiter)
-            finally:
-                self._engine.forget_final(job_id, waiter)
+    async def wait_final(self, job_id: str, ms: int) -> JobRow | None:
+        """Return when a live job is stored as final, after `ms`, or when the server stops.
 
-    async def _wait(self, key: str, ms: int, waiter: asyncio.Future[None]) -> None:
+        Returns the row of the job, if it has ended meanwhile and need not be read.
+        """
+        waiter = self._engine.final(job_id)
+        if waiter is None:
+            return None
+        try:
+            return await self._wait(job_id, ms, waiter)
+        finally:
+            self._engine.forget_final(job_id, waiter)
+
+    async def _wait(self, key: str, ms: int, waiter: Ended) -> JobRow | None:
         # One future and one timer: this is on the way of every small job.
         self._watch_end()
         if self._closing.is_set():
-            return
+            return None
         loop = asyncio.get_running_loop()
         self._waiting.setdefault(key, set()).add(waiter)
         late = loop.call_later(ms / 1000, _set, waiter)
         try:
-            await waiter
+            return await waiter
         finally:
             late.cancel()
             waiters = self._waiting.get(key)
@@ -188,7 +193,7 @@ class Feed:
                     del self._waiting[key]
 
 
-def _set(waiter: asyncio.Future[None]) -> None:
+def _set(waiter: Ended) -> None:
     if not waiter.done():
         waiter.set_result(None)
 

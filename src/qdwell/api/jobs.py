@@ -68,24 +68,25 @@ class Jobs:
         """Show a job; hold the answer if its end is near (see `hold`)."""
         caller = await self._parts.caller(request)
         shown = Query(request, ("exclude_params",)).flag("exclude_params") is not True
-        await self._hold(caller, job_id)
-        row = self._row(caller, job_id)
+        row = await self._hold(caller, job_id) or self._row(caller, job_id)
         self._answers.told(job_id, self._parts.clock.now(), final=row.job.final)
         params = await self._params(caller, row) if shown else None
         document = job_document(row, with_codes=knows_codes(request.headers), params=params)
         return JsonBytes(orjson.dumps(document))
 
-    async def _hold(self, caller: Caller, job_id: str) -> None:
-        """Wait as the rule says. The bound is short, so a client that has gone need not be seen."""
+    async def _hold(self, caller: Caller, job_id: str) -> JobRow | None:
+        """Wait as the rule says. The bound is short, so a client that has gone need not be seen.
+
+        Returns the job, if it has ended meanwhile and need not be read.
+        """
         parts = self._parts
         job = parts.engine.live_job(job_id)
         if job is None or job.instance != caller.instance.crn or parts.closing.is_set():
-            return
+            return None
         now = parts.clock.now()
         bound = parts.config.server.status_hold_ms
         held = hold_ms(job, now, self._answers.get(job_id), bound)
-        if held:
-            await parts.engine.wait_final(job_id, now + held)
+        return await parts.engine.wait_final(job_id, now + held) if held else None
 
     def _row(self, caller: Caller, job_id: str) -> JobRow:
         row = self._parts.store.job(caller.instance.crn, job_id)
@@ -122,6 +123,7 @@ class Jobs:
         message = await read_message(request, TagsRequest, BODY_BYTES_MAX, 8)
         tags = check_tags(message.tags, self._parts.plan(caller))
         await in_thread(self._parts.store.set_tags, caller.instance.crn, job_id, tags)
+        self._parts.engine.retagged(job_id, tags)
         return no_content()
 
     # ---- what it gave ---------------------------------------------------------------------------

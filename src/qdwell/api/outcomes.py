@@ -81,7 +81,9 @@ class Outcomes:
     async def _ended(self, crn: str, job_id: str, held_ms: int) -> JobRow:
         job = self._parts.engine.live_job(job_id)
         if held_ms and job is not None and job.instance == crn:
-            await self._feed.wait_final(job_id, held_ms)
+            row = await self._feed.wait_final(job_id, held_ms)
+            if row is not None:
+                return row
         row = self._parts.store.job(crn, job_id)
         if row is None:
             raise UnknownJob(job_id)

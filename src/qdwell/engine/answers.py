@@ -5,7 +5,6 @@ Answers come from memory, in microseconds, and show only what is stored.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +16,13 @@ from qdwell.core.job import Job
 from qdwell.core.state import Machine
 from qdwell.engine.actions import Actions
 from qdwell.engine.loop import Loop
-from qdwell.engine.memory import Change, Memory, Watcher
+from qdwell.engine.memory import Change, Ended, Memory, Watcher
 from qdwell.engine.meter import Meter
 from qdwell.engine.pools import LocalPool
 from qdwell.engine.requests import BackendView, MachineNow
 from qdwell.engine.stations import Station
 from qdwell.programs.options import check_submission
+from qdwell.store import JobRow
 
 REST = 10  # a forecast stands for so many times as long as it took: users who ask cannot stop work
 
@@ -126,20 +126,21 @@ class Answers:
             self._forecasts[job.backend] = told
         return with_reason(self._loop.scheduler.state, job_id, told.known.get(job_id), now)
 
-    def final(self, job_id: str) -> asyncio.Future[None] | None:
+    def final(self, job_id: str) -> Ended | None:
         """What is done when a live job is stored as final; None if it is not live.
 
-        Who stops waiting earlier says so by `forget_final`.
+        It gives the job's row where that is known without reading it. Who stops waiting earlier
+        says so by `forget_final`.
         """
         return self._memory.final(job_id)
 
-    def forget_final(self, job_id: str, waiter: asyncio.Future[None]) -> None:
+    def forget_final(self, job_id: str, waiter: Ended) -> None:
         """Nobody waits for this any more."""
         self._memory.forget_final(job_id, waiter)
 
-    async def wait_final(self, job_id: str, until_ms: int) -> None:
-        """Return when the job is stored as final, or at `until_ms`."""
-        await self._memory.wait_final(job_id, until_ms, self._clock)
+    async def wait_final(self, job_id: str, until_ms: int) -> JobRow | None:
+        """Return when the job is stored as final, or at `until_ms`; see `final` for what."""
+        return await self._memory.wait_final(job_id, until_ms, self._clock)
 
     def changes(self) -> AsyncIterator[Change]:
         """Every stored change of a job or group from now on."""

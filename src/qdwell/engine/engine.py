@@ -292,6 +292,10 @@ class Engine(Answers):
             raise refusals.of_group(refuse, group.backend, self.usage_ms(new.instance))
         return self._memory.groups.get(group.id, group)
 
+    def retagged(self, job_id: str, tags: tuple[str, ...]) -> None:
+        """The tags of a job were changed in the store."""
+        self._shelf.retag(job_id, tags)
+
     async def cancel_job(self, instance: str, job_id: str) -> None:
         """Cancel one job (J18-J22).
 

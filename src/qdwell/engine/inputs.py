@@ -69,6 +69,12 @@ class InputShelf:
                 kept = params if keep else b""
                 self._keep(Input(details, job.group, item.executions_max, kept, keep))
 
+    def retag(self, job_id: str, tags: tuple[str, ...]) -> None:
+        """The tags of a job were changed."""
+        known = self._inputs.get(job_id)
+        if known is not None:
+            self._inputs[job_id] = replace(known, details=replace(known.details, tags=tags))
+
     def forget(self, job_id: str) -> None:
         """The job is final."""
         gone = self._inputs.pop(job_id, None)

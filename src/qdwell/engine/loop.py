@@ -15,7 +15,8 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -43,7 +44,7 @@ from qdwell.engine.memory import Memory
 from qdwell.engine.meter import Meter
 from qdwell.engine.one_thread import OneThread
 from qdwell.engine.runs import Findings
-from qdwell.engine.writing import wanted, write
+from qdwell.engine.writing import ended, wanted, write
 from qdwell.errors import OutcomeUnknown, QdwellError, StoreError
 from qdwell.store import Extras, Loaded, Store
 
@@ -259,19 +260,19 @@ class Loop:
         items: Sequence[Item],
         refused: dict[Item, Refuse],
     ) -> Extras:
-        accepted = [item for item in items if item not in refused]
+        taken = [item for item in items if item not in refused]
         kept = wanted(decisions, found, self._memory.jobs)
-        self._written_at = self._now
+        self._written_at = now = self._now
         began = stopwatch_ns()
-        stored = await self._in_thread(write, self._store, decisions, self._now, kept, accepted)
+        stored: Extras = await self._in_thread(write, self._store, decisions, now, kept, taken)
         self.meter.committed(len(decisions), stopwatch_ns() - began)
-        return cast("Extras", stored)
+        return stored
 
     def _show(self, decisions: Sequence[Decision], accepted: list[Item], stored: Extras) -> None:
         """It is on disk: whoever asks is told so, and whoever waited for it is woken."""
         assert self.shelf is not None
         self.shelf.take(accepted, stored.details)
-        self._memory.publish(decisions)
+        self._memory.publish(decisions, partial(ended, self.shelf, stored))
         self.experience.observe(decisions)
 
     def _act(self, decisions: Sequence[Decision]) -> None:
@@ -313,8 +314,7 @@ class Loop:
             try:
                 decisions = await self._load(work_lost=False)
                 self._owe(decisions)  # if this is stored and says otherwise, the next try knows
-                # Also what makes a commit that failed half-way certain: it is stored below this
-                # one, or this one has taken its place.
+                # This settles a commit that failed half-way, too: it is below this one, or gone.
                 await self._in_thread(self._store.commit, decisions, self._now)
                 answers = await self._in_thread(
                     self._doubt.look, self._store, before, self.scheduler.state

@@ -17,6 +17,9 @@ from qdwell.clock import Clock
 from qdwell.core.decisions import Decision, PutGroup, PutJob
 from qdwell.core.group import Group, GroupState
 from qdwell.core.job import Job
+from qdwell.store import JobRow
+
+Ended = asyncio.Future[JobRow | None]  # of a job; its row, where it is known without reading it
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class InterimStored:
 
 Change = PutJob | PutGroup | InterimStored
 Watcher = Callable[[PutJob | PutGroup], None]
+Told = Callable[[Job], JobRow | None]  # what is known of a job that has just ended
 _CHANGES_WAITING_MOST = 1_000  # of one reader; a slower one is cut off and must read anew
 
 
@@ -39,7 +43,7 @@ class Memory:
         self.jobs: dict[str, Job] = {}
         self.groups: dict[str, Group] = {}
         self.pending: Counter[str] = Counter()  #: Queued and RUNNING jobs by instance
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, set[Ended]] = {}
         self._readers: set[asyncio.Queue[Change | None]] = set()
         self._watching: list[Watcher] = []
 
@@ -51,11 +55,14 @@ class Memory:
         for job_id in [each for each in self._waiting if each not in self.jobs]:
             self._wake(job_id)
 
-    def publish(self, decisions: Sequence[Decision]) -> None:
-        """A commit is on disk: show it, and wake those who waited for it."""
+    def publish(self, decisions: Sequence[Decision], told: Told = lambda _: None) -> None:
+        """A commit is on disk: show it, and wake those who waited for it.
+
+        Who waited for the end of a job is given what `told` says of it.
+        """
         for decision in decisions:
             if isinstance(decision, PutJob):
-                self._put_job(decision)
+                self._put_job(decision, told)
             elif isinstance(decision, PutGroup):
                 if decision.group.state is GroupState.CLOSED:
                     self.groups.pop(decision.group.id, None)
@@ -80,7 +87,7 @@ class Memory:
                 for reader in list(self._readers):
                     self._tell(reader, InterimStored(job, n))
 
-    def _put_job(self, change: PutJob) -> None:
+    def _put_job(self, change: PutJob, told: Told) -> None:
         job = change.job
         known = self.jobs.get(job.id)
         if not job.final:
@@ -90,18 +97,21 @@ class Memory:
         if known is not None:
             del self.jobs[job.id]
             self.pending[job.instance] -= 1
-        self._wake(job.id)
+        if job.id in self._waiting:
+            self._wake(job.id, told(job))
 
-    def _wake(self, job_id: str) -> None:
+    def _wake(self, job_id: str, row: JobRow | None = None) -> None:
         for waiter in self._waiting.pop(job_id, ()):
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(row)
 
-    async def wait_final(self, job_id: str, until: int, clock: Clock) -> None:
-        """Return when the job is stored as final, or when the clock reaches `until`."""
+    async def wait_final(self, job_id: str, until: int, clock: Clock) -> JobRow | None:
+        """Return when the job is stored as final, or when the clock reaches `until`; see `final`
+        for what.
+        """
         waiter = self.final(job_id) if clock.now() < until else None
         if waiter is None:
-            return
+            return None
 
         async def ring() -> None:
             await clock.sleep_until(until)
@@ -110,23 +120,24 @@ class Memory:
 
         bound = asyncio.ensure_future(ring())
         try:
-            await waiter
+            return await waiter
         finally:
             bound.cancel()
             self.forget_final(job_id, waiter)
 
-    def final(self, job_id: str) -> asyncio.Future[None] | None:
+    def final(self, job_id: str) -> Ended | None:
         """What is done when a live job is stored as final; None if it is not live.
 
-        Who stops waiting earlier says so by `forget_final`.
+        It gives the job's row where that is known without reading it. Who stops waiting earlier
+        says so by `forget_final`.
         """
         if job_id not in self.jobs:
             return None
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: Ended = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(job_id, set()).add(waiter)
         return waiter
 
-    def forget_final(self, job_id: str, waiter: asyncio.Future[None]) -> None:
+    def forget_final(self, job_id: str, waiter: Ended) -> None:
         """Nobody waits for this any more."""
         waiters = self._waiting.get(job_id)
         if waiters is not None:

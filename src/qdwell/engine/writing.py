@@ -8,8 +8,9 @@ from dataclasses import replace
 from qdwell.core.decisions import Decision, PutJob
 from qdwell.core.job import Job, JobState
 from qdwell.engine.inbox import Item
+from qdwell.engine.inputs import InputShelf
 from qdwell.engine.runs import Findings
-from qdwell.store import Extras, Store
+from qdwell.store import Extras, JobRow, Store
 
 
 def wanted(decisions: Iterable[Decision], found: Findings, live: Mapping[str, Job]) -> Findings:
@@ -33,6 +34,17 @@ def wanted(decisions: Iterable[Decision], found: Findings, live: Mapping[str, Jo
         logs={job: it for job, it in found.logs.items() if known(job)},
         runs=[it for it in found.runs if known(it.job)],
     )
+
+
+def ended(shelf: InputShelf, stored: Extras, job: Job) -> JobRow | None:
+    """The row of a job that ended with this commit, as a reader would find it.
+
+    None: not all of it is known here, or its end has erased something (J29).
+    """
+    work, facts = shelf.known(job.id), stored.facts.get(job.id)
+    if work is None or facts is None or work.details.private:
+        return None
+    return JobRow(job, work.details, facts, stored.results.get(job.id))
 
 
 def write(
