@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import pairwise
 
+import orjson
 import pytest
 
 from engine.house import House, sampler, scripted
@@ -85,6 +86,19 @@ async def test_an_input_that_memory_has_no_room_for_is_read_from_the_store(
         row = await it.final(await it.submit())
         assert (row.job.state, row.job.reason) == ("completed", None)
         assert it.story(row.job.id) == STEPS
+
+
+async def test_a_result_may_come_with_an_interim_one_for_each_of_very_many_pubs(
+    house: Make,
+) -> None:
+    """Mitigated results are made at the end (R5): all PUBs' interim results come with the last."""
+    params = orjson.loads(sampler(pubs=100))
+    params["options"] = {"twirling": {"enable_measure": True}}
+    async with house() as it:
+        row = await it.final(await it.submit(params=orjson.dumps(params)))
+        assert (row.job.state, row.job.reason) == ("completed", None)
+        interim = it.store.interim_results(it.crn, row.job.id)
+        assert [n for n, _ in interim] == list(range(100))
 
 
 async def test_only_a_job_alone_takes_the_short_way(

@@ -24,7 +24,7 @@ from qdwell.errors import WorkerLost
 
 HEAD_BYTES_MAX = 4_000_000  # facts of very many circuits still fit
 PARTS_BYTES_MAX = 2_000_000_000  # of one frame; a result above this cannot be handed out either
-PARTS_MAX = 64
+PARTS_MAX = 1_000_000  # a result, and an interim one for each PUB; the head's bound comes first
 
 _LENGTH = struct.Struct("!I")
 
