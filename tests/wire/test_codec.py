@@ -269,3 +269,24 @@ def test_old_qpy_is_refused_unless_old_clients_are_served(
 def test_old_qpy_is_read_if_old_clients_are_served() -> None:
     codec.check_qpy(old_qpy(10, b"e"), "circuit", 10)
     codec.check_qpy(old_qpy(12, b"p"), "circuit", 10)
+
+
+def test_delays_of_a_fraction_are_in_seconds() -> None:
+    """QPY drops the unit; what the transpiler wrote for a target without dt can be read all the
+    same, in blocks too, and a count of dt stays one."""
+    circuit = QuantumCircuit(1, 1)
+    circuit.delay(1.5e-7, 0, "s")
+    circuit.delay(16, 0)
+    circuit.measure(0, 0)
+    with circuit.if_test((0, 1)):
+        circuit.delay(2.5e-7, 0, "s")
+        circuit.x(0)
+    read = decode(sent(circuit))
+    top = [step.operation for step in read.data]
+    inner = top[3].blocks[0].data[0].operation
+    assert [(it.duration, it.unit) for it in (*top[:2], inner)] == [
+        (1.5e-7, "s"),
+        (16, "dt"),
+        (2.5e-7, "s"),
+    ]
+    assert top[3].blocks[0].data[1].name == "x"

@@ -165,7 +165,10 @@ class Reader:
                     f"{field} cannot be parsed: {error}",
                     codec.CircuitError.solution,
                 ) from error
-            return [self.loaded(key, it, f"{field}[{n}]") for n, it in enumerate(circuits)]
+            return [
+                self.loaded(key, codec.with_units(it), f"{field}[{n}]")
+                for n, it in enumerate(circuits)
+            ]
 
         return self._cache.get(address, make, lambda made: 1 + sum(it.fitted.weight for it in made))
 

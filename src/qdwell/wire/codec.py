@@ -265,7 +265,30 @@ def load_qpy(data: bytes, field: str, version_min: int = 13) -> QuantumCircuit:
         raise CircuitError(f"{field} cannot be parsed as QPY: {error}", field=field) from error
     if len(circuits) != 1 or not isinstance(circuits[0], QuantumCircuit):
         raise CircuitError(f"{field} must hold exactly one circuit", field=field)
-    return circuits[0]
+    return with_units(circuits[0])
+
+
+def with_units(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit from a QPY file, in place, with delays that Qiskit can read.
+
+    QPY writes the length of a delay without its unit, and the loader says dt. A fraction is no
+    count of dt, and even looking at it is an error. It is in seconds: that is what the transpiler
+    writes for a target without dt, such as an ideal simulator.
+    """
+    from qiskit.circuit import CONTROL_FLOW_OP_NAMES, ControlFlowOp, Delay
+
+    names = circuit.count_ops().keys()
+    if "delay" not in names and names.isdisjoint(CONTROL_FLOW_OP_NAMES):
+        return circuit
+    for place, step in enumerate(circuit.data):
+        if step.name == "delay":
+            length = step.params[0]
+            if isinstance(length, float) and not length.is_integer():
+                circuit.data[place] = step.replace(operation=Delay(length, "s"))
+        elif step.name in CONTROL_FLOW_OP_NAMES and isinstance(step.operation, ControlFlowOp):
+            blocks = [with_units(block) for block in step.operation.blocks]
+            circuit.data[place] = step.replace(operation=step.operation.replace_blocks(blocks))
+    return circuit
 
 
 def _check_claims(data: bytes, field: str) -> None:
