@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, qpy
+from qiskit.circuit.classical import expr
 from qiskit.circuit.library import QFTGate
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.json import RuntimeDecoder
@@ -166,6 +167,39 @@ def test_foreign_instruction_fails_with_1517_naming_it_and_its_qubits(executor: 
         inner.t(1)
     inner.measure(0, 0)
     assert "instruction t on qubit 1" in failure("sampler", [(inner,)], executor(IDEAL)).reason
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_aer_cannot_run_is_refused_by_name(executor: Devices, inside: bool) -> None:
+    """E25: instructions that save the state, and variables that are no integers, in blocks too."""
+    for words, write in (
+        ("instruction save_statevector", lambda it: it.save_statevector()),
+        ("variable v of type Bool", lambda it: it.add_var("v", expr.lift(True))),
+    ):
+        circuit = QuantumCircuit(1, 1)
+        if inside:
+            with circuit.if_test((0, 0)):
+                write(circuit)
+        else:
+            write(circuit)
+        circuit.measure_all()
+        error = failure("sampler", [(circuit,)], executor(AER))
+        assert error.code == 1517
+        assert words in error.reason
+
+
+def test_a_simulator_runs_what_is_in_boxes(executor: Devices) -> None:
+    circuit = QuantumCircuit(2, 1)
+    with circuit.box():
+        circuit.x(1)
+        with circuit.box():
+            circuit.measure(1, 0)
+    with circuit.if_test((0, 1)), circuit.box():
+        circuit.x(0)
+    circuit.measure_all()
+    result, _ = ours("sampler", [(circuit, None, 20)], executor(AER))
+    assert result[0].data.meas.get_counts() == {"11": 20}
+    assert result[0].data.c.get_counts() == {"1": 20}
 
 
 def test_too_wide_circuit_fails_with_1517(executor: Devices) -> None:

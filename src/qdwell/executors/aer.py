@@ -27,7 +27,7 @@ from qiskit_aer.noise import NoiseModel
 
 from qdwell.clock import SystemClock
 from qdwell.errors import ProgramError
-from qdwell.executors import base, configuration, methods, split
+from qdwell.executors import base, configuration, methods, split, unknown
 from qdwell.executors.assembled import Assembled, Controller, Shelf, assembled
 from qdwell.executors.exact import Sampler
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
@@ -139,9 +139,13 @@ class AerExecutor(base.InProcess):
         """The circuit itself; on the plain simulator, library gates are compiled to Aer's own.
 
         Raises:
-            ProgramError: an instruction has no definition to compile (E25).
+            ProgramError: an instruction has no definition to compile (E25), or is none for Aer.
         """
         fit = base.fitted(circuit)
+        unknown.refuse(fit, self.name)
+        if "box" in fit.names:
+            circuit = unknown.without_boxes(circuit)
+            fit = base.fitted(circuit)
         if self.simulator and not {op.name for op in _operations(circuit)} <= self._native:
             fit = base.fitted(self._compile(circuit))
         parts = split.parts_of(fit, self._noise, self.name)
