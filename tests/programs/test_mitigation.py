@@ -271,6 +271,8 @@ def test_what_fails_with_a_reason(executor: Devices) -> None:
     with pytest.raises(ProgramError, match="dynamic circuits"):
         options = {"dynamical_decoupling": {"enable": True}}
         estimate(executor(IDEAL), options, 0, [(dynamic, "Z" * 27)])
+    with pytest.raises(ProgramError, match=r"if_else.* runs as it is at resilience_level 0"):
+        estimate(executor(IDEAL), {}, 1, [(dynamic, "Z" * 27)])
 
 
 # ---- all options that the client can set, in pairs -----------------------------------------------

@@ -183,7 +183,7 @@ def _written(
         elif not wanted.dynamical_decoupling.enable and (few := narrow.used(made)):
             place = few, made[0].circuit.num_qubits
             made = tuple(narrow.narrowed(pub, few) for pub in made)
-        program, _ = library.tried(prepared, where, made, asked, backend=backend)
+        program, _ = library.dressed(prepared, where, made, asked, backend=backend)
         yield program, place, where
 
 

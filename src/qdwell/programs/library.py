@@ -30,6 +30,10 @@ from qdwell.wire.device import Device, Fitted
 
 T = TypeVar("T")
 _INSTEAD = "Change what it names. An estimator's job runs as it is at resilience_level 0."
+_AS_IT_IS = (
+    "A circuit runs as it is at resilience_level 0 (estimator), or without twirling and dynamical "
+    "decoupling (sampler)."
+)
 
 #: Where a circuit's qubits are on the device, and how many the device's circuit has.
 Qubits = tuple[tuple[int, ...], int]
@@ -208,3 +212,19 @@ def tried(do: Callable[..., T], where: str, *given: Any, **named: Any) -> T:
         raise
     except Exception as error:  # The libraries raise plain classes and many of their own.
         raise refused(error, where) from error
+
+
+def dressed(do: Callable[..., T], where: str, *given: Any, **named: Any) -> T:
+    """Circuits as a library dresses them for mitigation or twirling.
+
+    It takes fewer circuits than the device does, and level 1 is the default on machines. So the
+    reason says how to go on: it is all that the stock client shows.
+
+    Raises:
+        ProgramError: 1208.
+    """
+    try:
+        return tried(do, where, *given, **named)
+    except ProgramError as error:
+        reason = f"{error.reason.rstrip('.')}. {_AS_IT_IS}"
+        raise ProgramError(error.code, reason, error.solution) from error

@@ -81,7 +81,7 @@ def prepare(
     for shots, every in found.items():
         places, made, metadata = zip(*every, strict=True)
         where = ", ".join(f"pubs[{place}]" for place in places)
-        program, _ = library.tried(prepared, where, made, wanted, backend=backend)
+        program, _ = library.dressed(prepared, where, made, wanted, backend=backend)
         plans.append(
             Plan(
                 places=places,
