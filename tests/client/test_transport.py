@@ -161,6 +161,16 @@ def test_patience_ends(server: Scripted) -> None:
     assert failed.value.status_code == -1
 
 
+def test_who_cannot_serve_now_is_quoted(server: Scripted) -> None:
+    """A full disk is not a server that does not run: its words are passed on."""
+    transport = Transport(f"http://127.0.0.1:{server.port}", "secret", patience_s=0)
+    item = {"message": "The disk is full.", "code": 9999, "solution": "Tell the operator."}
+    server.answers += [TOKEN, http(503, {"errors": [item]})]
+    with pytest.raises(ServerUnreachable, match="status 503. The disk is full. Tell") as failed:
+        transport.send(Request("GET", "/x"))
+    assert "running" not in str(failed.value)
+
+
 def test_a_refused_token_is_renewed_once(server: Scripted, transport: Transport) -> None:
     server.answers += [http(401, {}), TOKEN.replace(b'"a"', b'"b"'), http(200, {})]
     assert transport.send(Request("GET", "/x")).status == 200

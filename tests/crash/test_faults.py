@@ -90,6 +90,7 @@ def refused(answer: requests.Response) -> None:
     assert answer.status_code == 503, answer.text
     assert body["errors"][0]["message"] in body["error"]["message"]
     assert body["errors"][0]["solution"]
+    assert "cannot write to its store" in body["errors"][0]["message"]
     assert "Traceback" not in answer.text
 
 

@@ -194,3 +194,16 @@ def test_a_flood_of_pipelined_requests_is_served_in_order(target: Target) -> Non
         while piece := sock.recv(1 << 20):
             found += piece
     assert b" 5" not in found.split(b"\r\n", 1)[0]
+
+
+def test_a_long_pipeline_is_not_a_long_head(target: Target) -> None:
+    """A piece of many whole requests that ends within a head is none of 64 kB (431)."""
+    request, count = GET + b"X: " + b"a" * 967 + b"\r\n\r\n", 1_000
+    with target.connect(60) as sock:
+        sender = threading.Thread(target=sock.sendall, args=(request * count,))
+        sender.start()
+        found = b""
+        while found.count(b"HTTP/1.1 200 ") < count and (piece := sock.recv(1 << 20)):
+            found += piece
+        sender.join(60)
+    assert found.count(b"HTTP/1.1 200 ") == count

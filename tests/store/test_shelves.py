@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -96,6 +97,21 @@ def test_many_may_write_one_blob_at_once(shelf: Shelf) -> None:
         each.join(60)
     assert shelf.read(KEY) == LARGE
     assert shelf.keys() == [KEY]
+
+
+def test_what_did_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+    """On a full disk a piece that stayed would keep out what still fits; after it, all is well."""
+    shelf = shelf_of(Place(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(LARGE) // 2, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable, match="cannot be written"):
+            shelf.write(KEY, LARGE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [it for it in tmp_path.rglob("*") if it.is_file()] == []
+    shelf.write(KEY, LARGE)
+    assert shelf.read(KEY) == LARGE
 
 
 def test_a_place_that_cannot_be_reached_is_unavailable(

@@ -214,6 +214,10 @@ def unexpected(error: Exception, trace: str) -> RequestError:
     if isinstance(error, StoreUnavailable):
         # Nothing was committed, so the client's own repetition of the request is right.
         answer.status = 503
+        # The cause is for the log: it names places of the server's own.
+        answer.message = (
+            f"The server cannot write to its store, or read it, at the moment; trace {trace}."
+        )
     return answer
 
 

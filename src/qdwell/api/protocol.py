@@ -112,6 +112,8 @@ class Joining:
 
     def write(self, data: bytes) -> None:
         """Send, or keep what looks like a head. If it was a body, it has only been kept."""
+        if self._transport.is_closing():
+            return  # cut off, and uvicorn not told yet: uvloop would raise
         if self._head:
             head, self._head = self._head, b""
             if len(data) <= JOINED_BYTES_MAX:
@@ -148,6 +150,7 @@ class Guarded(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._in_head = False
         self._in_body = False
+        self._begun = 0  # requests so far
         self._head_bytes = 0
         self._body_bytes = 0
         self._looks = 0  # since the present phase began, or since the last progress in it
@@ -181,9 +184,10 @@ class Guarded(HttpToolsProtocol):
         if self._in_body:
             self._looks = 0
             self._body_bytes += len(data)
+        begun = self._begun
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
-            return
+        if not self._in_head or self.transport.is_closing() or self._begun != begun:
+            return  # a piece in which a head begins may hold requests before it that are whole
         self._head_bytes += len(data)
         if self._head_bytes > self.watch.header_bytes:
             self._refuse(431)
@@ -224,6 +228,7 @@ class Guarded(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._in_head, self._in_body = True, False
+        self._begun += 1
         self._head_bytes = self._looks = 0
 
     def on_url(self, url: bytes) -> None:

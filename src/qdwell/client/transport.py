@@ -217,13 +217,14 @@ class Transport:
                 wait = _retry_after(response) if repeat else None
                 if wait is None and not (repeat and response.status in PASSING):
                     return response
-                failure, passing = RequestsApiError(f"status {response.status}"), True
+                failure, passing = _passing(response), True
             pause = max(next(pauses), wait or 0.0)
             if not passing or self._closed.is_set() or stopwatch_ns() + pause * 1e9 > end:
-                raise ServerUnreachable(
-                    f"No answer from {self.url} to {request.method} {request.path}: "
-                    f"{failure or type(failure).__name__}. Is the server running?"
-                ) from failure
+                what = f"No answer from {self.url} to {request.method} {request.path}: "
+                if isinstance(failure, RequestsApiError):
+                    raise ServerUnreachable(f"{what}{failure}") from failure
+                why = failure or type(failure).__name__
+                raise ServerUnreachable(f"{what}{why}. Is the server running?") from failure
             self._closed.wait(pause)
 
     def _once(self, request: Request, headers: Mapping[str, str]) -> Response:
@@ -333,6 +334,15 @@ def _readable(sock: Any) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _passing(response: Response) -> RequestsApiError:
+    """What a server said that cannot serve now, or the proxy before it."""
+    try:
+        _checked(response)
+    except RequestsApiError as error:
+        return RequestsApiError(f"status {response.status}. {error}", response.status)
+    return RequestsApiError(f"status {response.status}", response.status)
 
 
 def _checked(response: Response) -> Response:

@@ -78,11 +78,17 @@ class FolderShelf:
                 _sync_folder(self._folder)
             # The thread is in the name: two may write the same content at once, and either may win.
             temporary = folder / f".{key}.{self._own}.{threading.get_ident()}"
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.rename(path)
+            except BaseException:
+                # A piece that stayed would hold the last of a full disk from what still fits.
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise
             _sync_folder(folder)
         except OSError as error:
             raise StoreUnavailable(f"blob file {path} cannot be written: {error}") from error
