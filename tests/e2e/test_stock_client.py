@@ -141,7 +141,9 @@ def test_a_session_from_open_to_closed(service: QiskitRuntimeService) -> None:
         for job in jobs:
             assert sum(job.result()[0].data.meas.get_counts().values()) == 50
             assert job.session_id == session.session_id
-        assert session.status() == "In progress, accepting new jobs"
+        # On a slow computer our own reading of results can outlast the interactive TTL.
+        words = {"active": "In progress, accepting new jobs", "inactive": "Pending"}
+        assert session.status() in (words[session.details()["state"]], words["inactive"])
         again = Session.from_id(session.session_id, service=service)
         assert again.details()["backend_name"] == MACHINE
     until(lambda: session.status() == "Closed", "the session closes")
@@ -150,7 +152,6 @@ def test_a_session_from_open_to_closed(service: QiskitRuntimeService) -> None:
     assert details["accepting_jobs"] is False
     assert details["started_at"] <= details["closed_at"]
     passed = [it["status"] for it in details["timestamps"]]
-    # On a slow computer our own reading of results can outlast the interactive TTL.
     assert [it for it in passed if it != "inactive"][:2] == ["open", "active"]
     assert passed[-1] == "closed"
     found = service.jobs(session_id=session.session_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from engine.house import House, sampler, scripted
 from qdwell.core.job import Job
 from qdwell.engine import actions
+from qdwell.engine.runs import Run
 from qdwell.store import JobRow
 
 Make = Callable[..., House]
@@ -88,3 +90,25 @@ async def test_what_was_not_prepared_is_read(house: Make) -> None:
             assert await waiting is None
         finally:
             os.kill(worker, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("inline_bytes_max", [0, 1_000_000])
+async def test_what_a_job_brought_is_let_go_with_its_end(
+    house: Make, monkeypatch: pytest.MonkeyPatch, inline_bytes_max: int
+) -> None:
+    """Without waiting for the garbage collector, which comes rarely where much is in memory."""
+    monkeypatch.setattr(actions, "INLINE_BYTES_MAX", inline_bytes_max)
+    async with house() as it:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await it.final(await it.submit(params=sampler(pubs=3)))
+            while it.engine._actions.runs:  # who waits is told before the turn is over
+                await it.engine._loop.turned.wait()
+            left = [one for one in gc.get_objects() if type(one) is Run]
+            # A timer may still have a run itself for some seconds.
+            brought = [(run.task, run.prepared, run.raw, run.milestones) for run in left]
+            assert all(it == (None, None, None, {}) for it in brought)
+        finally:
+            gc.enable()

@@ -16,11 +16,12 @@ async def main() -> None:
     told = json.loads(sys.stdin.readline())
     seen: Counter[int] = Counter()
     async with httpx.AsyncClient(base_url=told["url"], timeout=60) as http:
+        wanted = [each for each in told["asked"] for _ in range(told["connections"])]
+        begun = asyncio.Barrier(len(wanted) + 1)
         asking = [
-            asyncio.ensure_future(_ask(http, told["headers"], each, seen))
-            for each in told["asked"]
-            for _ in range(told["connections"])
+            asyncio.ensure_future(_ask(http, told["headers"], each, seen, begun)) for each in wanted
         ]
+        await begun.wait()
         _say("going")
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         _say(json.dumps(seen))
@@ -34,12 +35,20 @@ def _say(line: str) -> None:
 
 
 async def _ask(
-    http: httpx.AsyncClient, headers: dict[str, str], asked: Any, seen: Counter[int]
+    http: httpx.AsyncClient,
+    headers: dict[str, str],
+    asked: Any,
+    seen: Counter[int],
+    begun: asyncio.Barrier,
 ) -> None:
     method, path, body = asked
+    first = True
     while True:
         answer = await http.request(method, path, headers=headers, content=body.encode())
         seen[answer.status_code] += 1
+        if first:  # all have had an answer when the flood is said to be going
+            await begun.wait()
+        first = False
 
 
 if __name__ == "__main__":

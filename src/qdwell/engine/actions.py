@@ -256,6 +256,7 @@ class Actions:
         run = self.runs.pop(job_id, None)
         if run is not None:
             self.dispatch.drop(run)
+            run.let_go()
 
     def started(self, action: Prepare | Execute | Postprocess) -> bool:
         """Whether this very action was performed already (after a reload)."""

@@ -18,7 +18,7 @@ from typing import Any
 from qdwell.core.events import JobExecuted, JobFailed, JobLost, JobPostprocessed, Report
 from qdwell.engine.frames import Frame
 from qdwell.engine.inputs import Input
-from qdwell.engine.pools import Pool, Task
+from qdwell.engine.pools import Pool, Task, TaskState
 from qdwell.store.records import DeviceRun, JobFacts
 
 PREPARE, EXECUTE, POSTPROCESS = "prepare", "execute", "postprocess"
@@ -97,6 +97,17 @@ class Run:
     def begun(self) -> list[str]:
         """The handles of what the device has begun, in their order."""
         return [it for _, it in sorted(self.handles.items()) if it is not None]
+
+    def let_go(self) -> None:
+        """Forget what it brought, and its task if that is over.
+
+        Both may be large, and the two refer to each other: what is not cut here stays in memory
+        until Python looks for such circles, which a server rarely does.
+        """
+        self.milestones.clear()
+        self.prepared = self.raw = None
+        if self.task is not None and self.task.state is TaskState.OVER:
+            self.task = None
 
     def take_facts(self, head: Mapping[str, Any]) -> None:
         """Keep what a frame says about the job's size, as far as it is well formed."""
