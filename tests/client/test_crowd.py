@@ -35,6 +35,32 @@ async def check_crowd(
     assert len(service.link.transport._idle) <= 2
 
 
+def check_one_by_one(service: QiskitRuntimeService, circuit: QuantumCircuit, count: int) -> None:
+    """Submit many and await them in one thread: it has one connection, and starts no other one."""
+    sampler = SamplerV2(mode=service.backend("quick_machine"))
+    before = threading.active_count()
+    jobs = [sampler.run([circuit], shots=1) for _ in range(count)]
+    assert sum(job.result(timeout=150)[0].data.meas.num_shots for job in jobs) == count
+    assert threading.active_count() == before
+    assert isinstance(service.link.transport, Transport)
+    assert len(service.link.transport._idle) == 1
+
+
+def test_one_thread_has_one_connection(running: Running, bell: QuantumCircuit) -> None:
+    """However many jobs it waits for."""
+    with running.service() as service:
+        check_one_by_one(service, bell, 60)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_one_thread_has_one_connection_for_a_thousand_jobs(
+    running: Running, bell: QuantumCircuit
+) -> None:
+    with running.service() as service:
+        check_one_by_one(service, bell, CROWD)
+
+
 def restart(running: Running) -> None:
     assert running.stop() == 0
     running.start()
