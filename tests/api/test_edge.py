@@ -25,10 +25,12 @@ async def test_unknown_paths_and_methods_have_the_shape_of_errors(user: User) ->
     """Not the framework's own shape."""
     assert fault(await user.get("/nothing"))["status"] == 404
     assert fault(await user.ask("PATCH", "/jobs"))["status"] == 405
+    assert (await user.ask("HEAD", "/jobs")).status_code == 405
 
 
 async def test_the_server_says_that_it_is_ready(site: Site) -> None:
     """Without any credentials."""
+    assert (await site.http.head("/healthz")).status_code == 200  # so some monitors ask
     answer = await site.http.get("/healthz")
     assert answer.status_code == 200
     assert set(answer.json()["backends"].values()) == {"ready"}

@@ -49,6 +49,7 @@ from qdwell.wire import administration as a
 from qdwell.wire import messages as m
 
 BASE = "/api/v1"
+HEALTH = "/healthz"
 RUNTIME = "Runtime dialect"
 BESIDE = "Beside it, for the stock client"
 ADDED = "Added by qdwell"
@@ -122,7 +123,7 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("POST", "/v3/resources/search", discovery.search, m.SearchPage, m.SearchRequest,
           section=BESIDE),
         R("GET", "/catalog/{plan_id}", discovery.plan, m.CatalogEntry, section=BESIDE),
-        R("GET", "/healthz", health(parts), m.Health, section=ADDED),
+        R("GET", HEALTH, health(parts), m.Health, section=ADDED),
         R("GET", "/metrics", metrics.answer, text, section=ADDED),
         R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
         R("GET", f"{BASE}/admin/queue", QueueRoutes(parts).queue, m.QueueList, query=("backend",),
@@ -275,7 +276,8 @@ def _serve(app: FastAPI, route: Route) -> None:
         return await route.endpoint(request, **request.path_params)  # type: ignore[no-any-return]
 
     served = PlainRoute(route.path, answered)
-    served.methods = {route.method}  # and not HEAD with GET, which no client of ours asks
+    # Not HEAD with every GET, which no client of ours asks; monitors ask it of one.
+    served.methods = {route.method, "HEAD"} if route.path == HEALTH else {route.method}
     app.router.routes.append(served)
 
 
