@@ -17,7 +17,7 @@ from qdwell.clock import ManualClock
 from qdwell.config import Retention
 from qdwell.core.events import JobExecuted, JobPostprocessed
 from qdwell.core.job import TRIES_MAX
-from qdwell.engine import actions, dispatch
+from qdwell.engine import actions, dispatch, inputs
 from qdwell.engine.inbox import Item
 from qdwell.engine.pools import TaskState
 from qdwell.engine.runs import Findings
@@ -270,9 +270,15 @@ async def test_stop_leaves_the_queue(house: Make) -> None:
         assert [(await it.final(job)).job.state for job in jobs] == ["completed"] * 4
 
 
-async def test_stop_finishes_the_running_job(house: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job in the QPU ends with its result; what is queued waits for the next start."""
+@pytest.mark.parametrize("kept_bytes", [0, inputs.KEPT_INPUT_BYTES_MAX])
+async def test_stop_finishes_the_running_job(
+    house: Make, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    """A job in the QPU ends with its result, also if its input must be read for its last stage;
+    what is queued waits for the next start.
+    """
     monkeypatch.setattr(actions, "INLINE_BYTES_MAX", 0)
+    monkeypatch.setattr(inputs, "KEPT_INPUT_BYTES_MAX", kept_bytes)
     first = house(scripted(run_ms=400, lanes=1))
     await first.engine.start()
     await first.engine.ready()

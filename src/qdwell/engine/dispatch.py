@@ -62,6 +62,7 @@ class Dispatch:
         self._shelf = shelf
         self._start = start
         self._loading: set[asyncio.Task[None]] = set()
+        self._reading = 0  #: inputs that are read from the store now
         self.stage_s = stage_s
         self.qpy_version_min = QPY_VERSION_MIN
         self.reports = Reports(stations, inbox, clock, self._log_level, self.release)
@@ -72,8 +73,8 @@ class Dispatch:
         return self.reports.runs
 
     def working(self) -> bool:
-        """Whether any worker has work."""
-        return any(
+        """Whether any worker has work, or an input is read for one."""
+        return self._reading > 0 or any(
             run.task is not None and run.task.state is not TaskState.OVER
             for run in self.runs.values()
         )
@@ -126,6 +127,7 @@ class Dispatch:
             self.spawn(self._load_then(run, then, need_raw))
 
     async def _load_then(self, run: Run, then: Then, need_raw: bool) -> None:
+        self._reading += 1
         try:
             work = await self._shelf.load(run.job)
             if need_raw and run.raw is None:
@@ -134,9 +136,11 @@ class Dispatch:
             log.error("input cannot be read", job=run.job, error=str(error))
             if not run.over:
                 self.reports.post(runs.unreadable(run))
-            return
-        if not run.over:
-            then(work)
+        else:
+            if not run.over:
+                then(work)
+        finally:
+            self._reading -= 1
 
     def _taken_up(self, run: Run) -> None:
         """A simulator's pool begins with the job: its limit counts from now (J15)."""
