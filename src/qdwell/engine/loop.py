@@ -189,15 +189,16 @@ class Loop:
         self.turning = True
         try:
             decisions = self._decide(items, found, refused)
+            accepted = [it for it in items if it not in refused]
             if decisions or found:
-                stored = await self._commit(decisions, found, items, refused)
+                stored = await self._commit(decisions, found, accepted)
         except Exception as error:  # whatever it is: memory may be wrong now, the store is not
             self._owe(decisions)
             await self._recover(error, items)
             if not any(item.event for item in items):  # a timer struck, and will strike again
                 await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
         else:
-            self._show(decisions, [it for it in items if it not in refused], stored)
+            self._show(decisions, accepted, stored)
             self._memory.publish_interim(found.interim)
             for item in items:
                 item.settle(refused.get(item))
@@ -254,17 +255,12 @@ class Loop:
         return made
 
     async def _commit(
-        self,
-        decisions: list[Decision],
-        found: Findings,
-        items: Sequence[Item],
-        refused: dict[Item, Refuse],
+        self, decisions: list[Decision], found: Findings, accepted: list[Item]
     ) -> Extras:
-        taken = [item for item in items if item not in refused]
         kept = wanted(decisions, found, self._memory.jobs)
         self._written_at = now = self._now
         began = stopwatch_ns()
-        stored: Extras = await self._in_thread(write, self._store, decisions, now, kept, taken)
+        stored: Extras = await self._in_thread(write, self._store, decisions, now, kept, accepted)
         self.meter.committed(len(decisions), stopwatch_ns() - began)
         return stored
 

@@ -55,7 +55,7 @@ class Memory:
         for job_id in [each for each in self._waiting if each not in self.jobs]:
             self._wake(job_id)
 
-    def publish(self, decisions: Sequence[Decision], told: Told = lambda _: None) -> None:
+    def publish(self, decisions: Sequence[Decision], told: Told) -> None:
         """A commit is on disk: show it, and wake those who waited for it.
 
         Who waited for the end of a job is given what `told` says of it.

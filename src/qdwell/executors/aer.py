@@ -146,7 +146,8 @@ class AerExecutor(base.InProcess):
         if "box" in fit.names:
             circuit = unknown.without_boxes(circuit)
             fit = base.fitted(circuit)
-        if self.simulator and not {op.name for op in _operations(circuit)} <= self._native:
+        names = {step.name for part in base.with_blocks(fit) for step in part.data}
+        if self.simulator and not names <= self._native:
             fit = base.fitted(self._compile(circuit))
         parts = split.parts_of(fit, self._noise, self.name)
         return fit if parts is None else replace(fit, parts=parts)
@@ -255,16 +256,6 @@ def _used(batch: Batch) -> tuple[frozenset[str], frozenset[int]]:
     names = frozenset[str]().union(*(fit.names for fit in batch.circuits))
     qubits = frozenset[int]().union(*(fit.qubits for fit in batch.circuits))
     return names, qubits
-
-
-def _operations(circuit: QuantumCircuit) -> list[Any]:
-    """Every operation, those in blocks of control flow included."""
-    found = []
-    for step in circuit.data:
-        found.append(step.operation)
-        for block in getattr(step.operation, "blocks", ()):
-            found += _operations(block)
-    return found
 
 
 def _samples(data: Mapping[str, Any], clbits: int, batch: Batch) -> Samples:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from qiskit import QuantumCircuit
+from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 from qiskit.transpiler import Target
 
 from qdwell.clock import stopwatch_ns
@@ -232,6 +233,16 @@ def fitted(circuit: QuantumCircuit) -> Fitted:
     qubits: set[int] = set()
     _gather(circuit, tuple(range(circuit.num_qubits)), names, qubits)
     return Fitted(circuit, frozenset(names), frozenset(qubits))
+
+
+def with_blocks(fit: Fitted) -> list[QuantumCircuit]:
+    """The circuit, and every block of control flow in it."""
+    found = [fit.circuit]
+    if not fit.names.isdisjoint(CONTROL_FLOW_OP_NAMES):
+        for circuit in found:  # grows as it is walked
+            for step in circuit.data:
+                found += getattr(step.operation, "blocks", ())
+    return found
 
 
 def _gather(

@@ -5,13 +5,12 @@ Aer itself fails on these with an error of its insides, which tells a user nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from qiskit import QuantumCircuit
 from qiskit.circuit.classical import types
 from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 
 from qdwell.errors import ProgramError
+from qdwell.executors import base
 from qdwell.wire.device import Fitted
 
 _SAVES = "save_"  # the names of Aer's instructions that look at the state begin so
@@ -38,9 +37,8 @@ def refuse(fit: Fitted, name: str) -> None:
     Raises:
         ProgramError: 1517, an instruction that saves the state, or a variable that is no Uint.
     """
-    nested = not fit.names.isdisjoint(CONTROL_FLOW_OP_NAMES)
     saves = any(it.startswith(_SAVES) for it in fit.names)
-    for circuit in _all(fit.circuit) if nested else [fit.circuit]:
+    for circuit in base.with_blocks(fit):
         for var in circuit.iter_declared_vars():
             if not isinstance(var.type, types.Uint):
                 raise ProgramError(
@@ -59,12 +57,3 @@ def refuse(fit: Fitted, name: str) -> None:
                     "the result of a job is what its measurements give",
                     "Remove it; for expectation values use an estimator.",
                 )
-
-
-def _all(circuit: QuantumCircuit) -> Iterator[QuantumCircuit]:
-    """The circuit and every block in it."""
-    yield circuit
-    for step in circuit.data:
-        if step.name in CONTROL_FLOW_OP_NAMES:
-            for block in step.operation.blocks:
-                yield from _all(block)
