@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 
 import httpx
@@ -26,6 +27,21 @@ async def test_unknown_paths_and_methods_have_the_shape_of_errors(user: User) ->
     assert fault(await user.get("/nothing"))["status"] == 404
     assert fault(await user.ask("PATCH", "/jobs"))["status"] == 405
     assert (await user.ask("HEAD", "/jobs")).status_code == 405
+
+
+async def test_no_route_ignores_what_it_is_asked(user: User, site: Site) -> None:
+    """A query parameter that means nothing is refused by each route of the dialect that reads."""
+    job_id = await user.submit()
+    session = await user.session()
+    places = defaultdict(lambda: "x", job_id=job_id, session_id=session["id"], name="quick")
+    paths = (await site.http.get("/openapi.json")).json()["paths"]
+    asked = [path for path, told in paths.items() if path.startswith("/api/v1/") and "get" in told]
+    assert len(asked) > 20
+    for path in asked:
+        if "/admin/" not in path:
+            answer = await user.get(f"/{path.format_map(places)}", params={"nonsense": "1"})
+            assert (fault(answer)["status"], fault(answer)["field"]) == (400, "nonsense"), path
+    await user.ask("DELETE", f"/sessions/{session['id']}/close")
 
 
 async def test_the_server_says_that_it_is_ready(site: Site) -> None:

@@ -177,7 +177,7 @@ class Query:
                 raise BadInput(
                     f"Unknown query parameter {name!r}.",
                     field=name,
-                    solution=f"Known here: {', '.join(sorted(names))}.",
+                    solution=f"Known here: {', '.join(sorted(names)) or 'none'}.",
                 )
 
     def text(self, name: str) -> str | None:

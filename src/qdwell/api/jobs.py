@@ -131,6 +131,7 @@ class Jobs:
     async def results(self, request: Request, job_id: str) -> Response:
         """The result of a completed job, the error text of a failed one, else nothing (J25)."""
         caller = await self._parts.caller(request)
+        Query(request, ())
         row = self._row(caller, job_id)
         job = row.job
         if job.state is JobState.FAILED or ran_too_long(job):
@@ -149,6 +150,7 @@ class Jobs:
     async def interim_results(self, request: Request, job_id: str) -> Response:
         """The interim results so far, one for each finished PUB (R5)."""
         caller = await self._parts.caller(request)
+        Query(request, ())
         row = self._row(caller, job_id)
         if row.details.private:
             return JsonBytes(b"[]")
@@ -165,6 +167,7 @@ class Jobs:
     async def logs(self, request: Request, job_id: str) -> Response:
         """The log of a job that has ended (J31)."""
         caller = await self._parts.caller(request)
+        Query(request, ())
         row = self._row(caller, job_id)
         text = None
         if row.job.final:
@@ -176,6 +179,7 @@ class Jobs:
     async def metrics(self, request: Request, job_id: str) -> Response:
         """Times, usage, and place in the queue (J34)."""
         caller = await self._parts.caller(request)
+        Query(request, ())
         row = self._row(caller, job_id)
         forecast = None
         if row.job.state is JobState.QUEUED:

@@ -110,6 +110,7 @@ class Sessions:
     async def read(self, request: Request, session_id: str) -> Response:
         """Show a session or batch (S36)."""
         caller = await self._parts.caller(request)
+        Query(request, ())
         return reply(await self._whole_document(await self._group(caller, session_id)))
 
     async def change(self, request: Request, session_id: str) -> Response:

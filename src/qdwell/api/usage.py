@@ -55,11 +55,13 @@ class UsageRoutes:
     async def instance(self, request: Request) -> Response:
         """Usage of the instance in the present window (I4)."""
         caller = await self._parts.caller(request)
+        Query(request, ())
         return reply(self._usage(caller))
 
     async def classic(self, request: Request) -> Response:
         """The same in the classic form (I5)."""
         caller = await self._parts.caller(request)
+        Query(request, ())
         usage = self._usage(caller)
         plan = self._parts.plan(caller)
         entry = {
