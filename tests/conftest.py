@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import pgserver
 from qdwell.clock import ManualClock
@@ -15,6 +16,13 @@ from qdwell.clock import ManualClock
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HERE = Path(__file__).parent
+
+# How fast a busy machine is just now is no property of the code: no example has a time limit of its
+# own, and the drawing of examples none either. A test that hangs is ended by pytest's.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 # A developer's own account must neither help a test nor be reached by one.
 _FOREIGN = (
