@@ -78,7 +78,9 @@ def test_a_death_before_the_answer_and_one_after_it(served: Served) -> None:
     assert post(served, headers) == unheard
     another = post(served, headers)
     assert another not in stored(served)[:-1]
-    # Answered, and dead right after it: no repetition.
+    # Answered, and dead right after it: no repetition. The note follows the answer's last byte in
+    # the same step; the next answer says that this step is over.
+    assert requests.get(f"http://127.0.0.1:{served.port}/healthz", timeout=60).ok
     served.kill()
     assert served.start(), served.log()
     assert post(served, headers) == stored(served)[-1] != another
