@@ -8,7 +8,18 @@ import threading
 import pytest
 
 from api.conftest import Site, User, as_if
-from qdwell.api.turns import BURST_NS, MS, WAIT_MS_MAX, Cost, Measured, Turns, blocking, in_thread
+from qdwell.api.turns import (
+    ADDRESS,
+    BURST_NS,
+    COMPANY_NS,
+    MS,
+    WAIT_MS_MAX,
+    Cost,
+    Measured,
+    Turns,
+    blocking,
+    in_thread,
+)
 from qdwell.clock import ManualClock, settle
 from qdwell.errors import TooManyAtOnce
 
@@ -68,7 +79,30 @@ def test_long_work_that_blocks_counts_for_more() -> None:
     """A tenth of a second in which the loop stands is as dear as most of a second."""
     assert Cost(int, loop=MS, blocking=100 * MS).total == pytest.approx(801 * MS)
     assert Cost(int, loop=MS, threads=100 * MS).total == pytest.approx(101 * MS)
-    assert Cost(int, loop=2 * MS, factor=3.0).total == pytest.approx(6 * MS)
+    cost = Cost(int, loop=2 * MS, factor=3.0)
+    assert (cost.total, cost.later) == pytest.approx((2 * MS, 4 * MS))
+
+
+def test_what_a_request_leads_to_counts_beside_others_only(clock: ManualClock) -> None:
+    """Nobody is slowed for the sake of nobody; an address that asked for something is nobody."""
+    line = Turns(clock)
+
+    def crowd(user: str) -> list[int]:
+        waits = []
+        for _ in range(200):
+            wait, expected = line.enter(user)
+            clock.advance(-(-wait // MS))
+            line.charge(user, expected, 2 * MS, 4 * MS)
+            clock.advance(2)
+            waits.append(max(0, wait))
+        return waits
+
+    line.enter(f"{ADDRESS}10.0.0.7")
+    assert crowd("a") == [0] * 200
+    line.enter("b")
+    assert crowd("a")[-1] > MS
+    clock.advance(COMPANY_NS // MS + 1)
+    assert crowd("a") == [0] * 200
 
 
 @pytest.mark.asyncio(loop_scope="session")

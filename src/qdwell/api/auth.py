@@ -31,6 +31,7 @@ from starlette.types import Scope
 
 from qdwell.api.body import read_body
 from qdwell.api.edge import reply
+from qdwell.api.turns import ADDRESS
 from qdwell.clock import Clock
 from qdwell.errors import BadInput, NotAllowed, NotAuthenticated
 from qdwell.store import Store, accounts
@@ -205,7 +206,7 @@ class Auth:
                 if known is not None:
                     return known[0].user_id
         client = scope.get("client")
-        return f"at {client[0]}" if client else "at nowhere"
+        return ADDRESS + (client[0] if client else "nowhere")
 
     def _carried(self, request: Request) -> tuple[str, str]:
         """Scheme and token of a request."""

@@ -179,7 +179,7 @@ class Edge:
         try:
             await work
         finally:
-            self._turns.charge(user, expected, work.cost.total)
+            self._turns.charge(user, expected, work.cost.total, work.cost.later)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         segments = scope["path"].split("/")

@@ -10,7 +10,8 @@ their share of the loop allows; until then it waits unread, in the socket.
     blocking   one long piece of work, such as parsing a large body, holds up others at once: it
                counts up to `BLOCKING_WEIGHT_MAX` times
 
-Alone, everybody has the whole loop. A request that would have to wait longer than `WAIT_MS_MAX` is
+Alone, everybody has the whole loop: what a request leads to after its answer counts only beside
+others, seen within `COMPANY_NS`. A request that would have to wait longer than `WAIT_MS_MAX` is
 refused instead (429). A request whose user is not known yet counts for the address it comes from.
 """
 
@@ -32,6 +33,8 @@ T = TypeVar("T")
 MS = 1_000_000  # in ns
 BURST_NS = 200 * MS
 WINDOW_NS = 1_000 * MS  # over which use is remembered, fading
+COMPANY_NS = 10_000 * MS
+ADDRESS = "at "  # how the name of somebody begins of whom only the address is known
 WAIT_MS_MAX = 10_000
 OTHERS_WEIGHT = 4.0
 BLOCKING_NS = 5 * MS
@@ -52,9 +55,14 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """How much it counts."""
+        """How much it counts by itself."""
         weight = min(BLOCKING_WEIGHT_MAX, max(1.0, self.blocking / BLOCKING_NS))
-        return self.loop * self.factor + self.threads + self.blocking * weight
+        return self.loop + self.threads + self.blocking * weight
+
+    @property
+    def later(self) -> float:
+        """How much of what it leads to counts beside others."""
+        return self.loop * (self.factor - 1.0)
 
 
 _cost: ContextVar[Cost] = ContextVar("cost")
@@ -107,17 +115,28 @@ class Turns:
         entry.free_at += int(expected / self._share(entry, now))
         return wait_ns, expected
 
-    def charge(self, user: str, expected: float, cost: float) -> None:
-        """Correct what was expected of a request by what it has cost, in ns."""
+    def charge(self, user: str, expected: float, cost: float, later: float = 0.0) -> None:
+        """Correct what was expected of a request by what it has cost, and leads to, in ns."""
         entry = self._users.get(user)
         if entry is None:
             return
         now = self._now()
+        if later and self._has_company(user, now):
+            cost += later
         entry.free_at += int((cost - expected) / self._share(entry, now))
         entry.usual += (cost - entry.usual) / 8
         for each in (entry, self._all):
             each.used = _faded(each, now) + cost
             each.at = now
+
+    def _has_company(self, user: str, now: int) -> bool:
+        """Whether somebody else has been here lately."""
+        for name, each in reversed(self._users.items()):
+            if now - each.seen > COMPANY_NS:
+                return False
+            if name != user and not name.startswith(ADDRESS):
+                return True
+        return False
 
     def _share(self, entry: _User, now: int) -> float:
         """Which part of the loop's time a user may have."""
