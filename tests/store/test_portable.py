@@ -159,3 +159,17 @@ def test_a_backup_that_lacks_a_blob_is_not_restored(
         restore(tmp_path / "backup", target)
     (tmp_path / "lost").rename(file)
     restore(tmp_path / "backup", target)
+
+
+@pytest.mark.parametrize("name", ["lab #1", "why?", "100%25", "ä b"])
+def test_a_data_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """The database is in it, and nothing beside it, also for a backup and what it restores."""
+    inside = tmp_path / name
+    with closing(open_store(inside / "lab")) as store:
+        World(store).finished(params=LARGE)
+        assert back_up(store, inside / "lab", inside / "copy") == 1
+    restore(inside / "copy", Place(inside / "new"))
+    with closing(open_store(inside / "new")) as new:
+        assert faults(new) == []
+    assert [it.name for it in tmp_path.iterdir()] == [name]
+    assert {it.name for it in inside.iterdir()} == {"lab", "copy", "new"}

@@ -15,7 +15,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def read_credentials(data_dir: Path) -> str:
 def write_server(data_dir: Path, facts: ServerFacts) -> None:
     """Remember what the server of this folder is reached by, and renew `credentials.env`."""
     plans = {name: _given(it) for name, it in facts.plans.items()}
-    written = {"url": facts.url, "plans": plans, "store": asdict(facts.store)}
+    written = {"url": facts.url, "plans": plans, "store": asdict(_anywhere(facts.store))}
     written |= {"issuer": facts.issuer or ""}
     _replace(data_dir / SERVER_FILE, json.dumps(written, indent=2) + "\n")
     # A server on a free port has a new URL each time; the token stays. A file that its owner has
@@ -125,6 +125,13 @@ def read_server(data_dir: Path) -> ServerFacts:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise StoreUnavailable(f"{path} is damaged; start the server again to renew it") from error
+
+
+def _anywhere(storage: Storage) -> Storage:
+    """The same place, for a command that is begun in another folder than the server was."""
+    if storage.blobs is None or "://" in storage.blobs:
+        return storage
+    return replace(storage, blobs=str(Path(storage.blobs).absolute()))
 
 
 def _given(plan: Plan) -> dict[str, Any]:

@@ -6,14 +6,15 @@ They need no server, and do not mind one.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qdwell.cli.admin import DATA_DIR, DataDir
-from qdwell.cli.credentials import SERVER_FILE, read_server
-from qdwell.config import Config
+from qdwell.cli.credentials import SERVER_FILE, read_server, write_server
+from qdwell.config import Config, Storage
 from qdwell.errors import StoreUnavailable
 from qdwell.store.places import Place
 
@@ -32,6 +33,7 @@ def backup(
 
     with closing(open_store(_place(data_dir, None), migrate=False)) as store:
         count = back_up(store, data_dir, target)
+    _tell_where(target, Storage(), data_dir)
     typer.echo(f"{target} has everything: the database, and {count} large blobs.")
 
 
@@ -43,8 +45,10 @@ def restore(
     """Make an empty store, of either kind of database, from a backup of either kind."""
     from qdwell.store.portable import restore as run
 
-    place = Place.of(Config.load(config), data_dir)
+    settings = Config.load(config)
+    place = Place.of(settings, data_dir)
     run(source, place)
+    _tell_where(data_dir, settings.store, data_dir, source)
     typer.echo(f"{(place.database_url and 'The database') or data_dir} is as {source} was.")
 
 
@@ -84,10 +88,18 @@ def _place(data_dir: Path, config: Config | None) -> Place:
     """Where the store is: as the config says, or the folder's last server did."""
     if config is not None:
         return Place.of(config, data_dir)
+    place = Place(data_dir)
     if (data_dir / SERVER_FILE).exists():
-        facts = read_server(data_dir)
-        if not (data_dir / "qdwell.db").exists():
-            return facts.place(data_dir)
-    if not (data_dir / "qdwell.db").exists():
+        place = read_server(data_dir).place(data_dir)
+    # A site that moved to PostgreSQL has its old file still: what the server says goes first.
+    if place.database_url is None and not (data_dir / "qdwell.db").exists():
         raise StoreUnavailable(f"there is no store in {data_dir}; name its folder with --data-dir")
-    return Place(data_dir)
+    return place
+
+
+def _tell_where(folder: Path, storage: Storage, *known: Path) -> None:
+    """Let the commands find a new store in `folder`, by the URL of whichever server is known."""
+    for it in known:
+        if (it / SERVER_FILE).exists():
+            write_server(folder, replace(read_server(it), store=storage))
+            return

@@ -29,7 +29,7 @@ from qdwell.store.tables_who import audit
 
 _TRIES = 10  # each round has less to copy, so less can vanish meanwhile
 _ROWS_AT_ONCE = 500
-_FILES = ("credentials.env", "server.json")
+_CREDENTIALS = "credentials.env"
 
 
 def back_up(store: Store, source: Path, target: Path) -> int:
@@ -57,10 +57,8 @@ def back_up(store: Store, source: Path, target: Path) -> int:
         raise StoreUnavailable(f"blobs vanish faster than they are copied, such as {missing[0]}")
     for key in set(shelf.keys()) - needed:
         shelf.remove(key)
-    for name in _FILES:
-        with suppress(FileNotFoundError):
-            (target / name).write_bytes((source / name).read_bytes())
-            (target / name).chmod(0o600)
+    with suppress(FileNotFoundError):
+        _copy_credentials(source, target)
     return len(needed)
 
 
@@ -92,10 +90,13 @@ def restore(source: Path, place: Place) -> None:
         with old.database.reading() as rows, new.database.migrating() as into:
             _copy_rows(rows, into, keep_mark=place != Place(place.folder))
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in _FILES:
-        if (source / name).exists() and not (place.folder / name).exists():
-            (place.folder / name).write_bytes((source / name).read_bytes())
-            (place.folder / name).chmod(0o600)
+    if (source / _CREDENTIALS).exists() and not (place.folder / _CREDENTIALS).exists():
+        _copy_credentials(source, place.folder)
+
+
+def _copy_credentials(source: Path, target: Path) -> None:
+    (target / _CREDENTIALS).write_bytes((source / _CREDENTIALS).read_bytes())
+    (target / _CREDENTIALS).chmod(0o600)
 
 
 def _opened(source: Path, scratch: Path) -> Store:
@@ -130,8 +131,9 @@ def _copy_database(store: Store, target: Path) -> None:
     for old in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         old.unlink(missing_ok=True)
     if isinstance(store.database, SqliteDatabase):
+        origin = store.database.path.absolute().as_uri()
         with (
-            closing(sqlite3.connect(f"file:{store.database.path}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(f"{origin}?mode=ro", uri=True)) as source,
             closing(sqlite3.connect(path)) as copy,
         ):
             source.backup(copy)  # all pages in one step: one view, and writers go on

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -182,7 +182,7 @@ class SqliteDatabase:
         self, begin: str, size: int, overflow: int, prepare: Callable[[Any], None]
     ) -> Engine:
         engine = create_engine(
-            f"sqlite:///{self.path}",
+            URL.create("sqlite", database=str(self.path)),  # a path may have ?, #, and %
             connect_args={
                 "timeout": BUSY_MS / 1000,
                 "check_same_thread": False,
