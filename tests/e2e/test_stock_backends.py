@@ -29,6 +29,13 @@ def test_every_backend_says_how_many_qubits_it_has(service: QiskitRuntimeService
         assert backend.physical_qubits == backend.num_qubits
 
 
+def test_backends_are_found_by_what_they_can_do(service: QiskitRuntimeService) -> None:
+    """Those that run `if_else` are dynamic; the client knows it from one word (5.2)."""
+    found = [backend.name for backend in service.backends(dynamic_circuits=True)]
+    assert found == [backend.name for backend in service.backends()]
+    assert service.least_busy(dynamic_circuits=True, simulator=False)
+
+
 def test_a_backend_is_not_found_under_a_calibration_that_it_does_not_have(
     service: QiskitRuntimeService, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from qiskit.circuit.library import XGate
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime.utils.backend_converter import convert_to_target
 from qiskit_ibm_runtime.utils.backend_decoder import (
@@ -16,6 +17,7 @@ from qiskit_ibm_runtime.utils.backend_decoder import (
 )
 
 from qdwell.executors import Executor, describe
+from qdwell.executors.configuration import machine
 
 Devices = Callable[[str], Executor]
 
@@ -32,6 +34,20 @@ def client_target(executor: Executor, *, simulator: bool = False) -> Target:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         return convert_to_target(configuration=configuration, properties=properties)
+
+
+@pytest.mark.parametrize("name", ["fake_manila", "ideal_machine", "aer_simulator"])
+def test_who_runs_dynamic_circuits_says_so(name: str, executor: Devices) -> None:
+    """The word that `service.backends(dynamic_circuits=True)` looks for; it found none of them."""
+    said = json.loads(describe(executor(name)).configuration)
+    assert "dynamic_circuits" in said["supported_features"]
+
+
+def test_a_machine_without_control_flow_says_nothing_of_it() -> None:
+    """A lab's own device may run static circuits only."""
+    target = Target(num_qubits=1)
+    target.add_instruction(XGate(), {(0,): None})
+    assert machine("own", "1", target)[0]["supported_features"] == ["qasm3"]
 
 
 @pytest.mark.parametrize("name", ["fake_manila", "fake_sherbrooke", "fake_torino", "ideal_machine"])

@@ -7,6 +7,7 @@ GHz.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from qiskit.circuit import ControlFlowOp, Measure
@@ -31,6 +32,7 @@ def simulator(name: str, version: str, target: Target) -> tuple[dict[str, Any], 
         "gates": [_gate(it, list(map(str, standard[it].params)), None) for it in basis],
         "coupling_map": None,
         "supported_instructions": [*gates, *_CONTROL_FLOW],
+        "supported_features": features(_CONTROL_FLOW),
     }
     return shown, {}
 
@@ -68,6 +70,7 @@ def machine(
         "gates": gates,
         "coupling_map": None if coupling is None else [list(edge) for edge in coupling],
         "supported_instructions": supported,
+        "supported_features": features(supported),
         "instruction_signatures": signatures,
         "timing_constraints": {
             "granularity": target.granularity,
@@ -97,9 +100,13 @@ def _configuration(name: str, version: str, qubits: int, basis: list[str]) -> di
         "memory": True,
         "max_shots": 10_000_000,
         "online_date": _ONLINE,
-        "supported_features": ["qasm3"],
         "processor_type": {"family": "Simulated", "revision": "1"},
     }
+
+
+def features(instructions: Iterable[str]) -> list[str]:
+    """The words of the wire for what a device can do; the client's filters look for them."""
+    return ["qasm3", *(["dynamic_circuits"] if "if_else" in instructions else [])]
 
 
 def _gate(name: str, parameters: list[str], where: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 
 from qdwell.errors import ConfigError
 from qdwell.executors.aer import AerExecutor
+from qdwell.executors.configuration import features
 from qdwell.executors.noise import CutNoise
 from qdwell.wire.device import Timing
 
@@ -28,6 +29,8 @@ def device_model(name: str, model: str) -> AerExecutor:
     backend = _fake_class(model)()
     target = backend.target
     configuration, properties = _snapshot(backend, name)
+    told = configuration.get("supported_features") or ()
+    configuration["supported_features"] = sorted({*told, *features(target.operation_names)})
     noise = CutNoise(backend.properties(), backend.configuration().basis_gates, backend.dt)
     version = str(configuration.get("backend_version", "1"))
     timing = _timing(configuration)
