@@ -277,7 +277,7 @@ def test_unbound_parameters_fail_before_the_device(executor: Devices) -> None:
 
 
 def test_observables_of_another_width_fail_with_1208(executor: Devices) -> None:
-    body = params("estimator", [(bell(), "ZZ")])
+    body = params("estimator", [(QuantumCircuit(2), "ZZ")])
     bad: list[Any] = [{"ZZZ": 1.0}, {"AB": 1.0}, [[{"ZZ": 1.0}], []], {"ZZ": "x"}, 3, ""]
     for observables in bad:
         body["pubs"][0][1] = observables

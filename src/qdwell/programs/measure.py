@@ -14,7 +14,7 @@ measured in their basis; a shot counts only if the outcome is the projector's ow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,8 @@ class Setting:
 
 def settings(circuit: QuantumCircuit, labels: Sequence[str], device: Device) -> tuple[Setting, ...]:
     """Settings that measure all `labels` on `circuit`; `labels` are sorted and of its width."""
+    if not circuit.num_qubits:
+        return (_without_qubits(circuit, device),)
     by_pauli: dict[str, list[str]] = {}
     for label in labels:
         by_pauli.setdefault(label.translate(_TO_PAULI), []).append(label)
@@ -76,6 +78,14 @@ def settings(circuit: QuantumCircuit, labels: Sequence[str], device: Device) -> 
         masks = _terms(terms, qubits, circuit.num_clbits)
         made.append(Setting(device.fit(combined), masks))
     return tuple(made)
+
+
+def _without_qubits(circuit: QuantumCircuit, device: Device) -> Setting:
+    """A setting for the only term of a circuit without qubits, the identity: devices run none."""
+    wider = circuit.copy()
+    wider.add_register(QuantumRegister(1))
+    (setting,) = settings(wider, ["I"], device)
+    return replace(setting, terms=replace(setting.terms, labels=("",)))
 
 
 def _free_name(circuit: QuantumCircuit) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.bindings_array import BindingsArray
 
 from qdwell.errors import BadInput, ProgramError
@@ -86,6 +87,8 @@ class Reader:
                 f"{field}: the circuit has no measurement, so the sampler has nothing to return",
                 "Add measurements, for example with circuit.measure_all().",
             )
+        if measured:
+            _check_names(loaded.circuit, field)
         return loaded
 
     def parsed(self, part: Any, field: str) -> QuantumCircuit:
@@ -236,3 +239,19 @@ def _from_bindings(
         return np.asarray(array.as_array(circuit.parameters), dtype=np.float64)
     except (ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{field}: the parameter values do not fit: {error}", field=field) from error
+
+
+def _check_names(circuit: QuantumCircuit, field: str) -> None:
+    """Refuse registers that no client can read the result of, before it costs quantum time.
+
+    Raises:
+        ProgramError: 1208, a result has a field of each register's name, and this one is its own.
+    """
+    for register in circuit.cregs:
+        if hasattr(DataBin, register.name):
+            raise ProgramError(
+                BAD_INPUT,
+                f"{field}: a classical register cannot be called {register.name!r}, "
+                "because a result has something else of that name",
+                "Give the register another name.",
+            )

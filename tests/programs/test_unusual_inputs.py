@@ -1,0 +1,41 @@
+"""Circuits and PUBs that are legal and that few people send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.quantum_info import SparsePauliOp
+
+from programs.stock import ours
+from programs.test_stages import AER, IDEAL, MANILA, failure
+from qdwell.executors import Executor
+
+Devices = Callable[[str], Executor]
+
+
+@pytest.mark.parametrize("name", ["shape", "values", "_data"])
+@pytest.mark.parametrize("twirled", [False, True])
+def test_a_register_that_no_client_can_read_fails_before_the_device(
+    name: str, twirled: bool, executor: Devices
+) -> None:
+    """Its result could be paid for, and never decoded: the container has that name itself."""
+    circuit = QuantumCircuit(QuantumRegister(1, "q"), ClassicalRegister(1, name))
+    circuit.measure(0, 0)
+    options = {"twirling": {"enable_measure": True}} if twirled else {}
+    failed = failure("sampler", [(circuit, None, 5)], executor(MANILA), options=options)
+    assert failed.code == 1208
+    assert repr(name) in str(failed)
+
+
+@pytest.mark.parametrize("name", [AER, IDEAL, MANILA])
+def test_a_circuit_without_qubits_has_the_value_of_its_identity(
+    name: str, executor: Devices
+) -> None:
+    """As Qiskit's own estimators give it; it failed as a fault of ours."""
+    pubs = [(QuantumCircuit(0), SparsePauliOp([""], [2.5])), (QuantumCircuit(2), "ZZ")]
+    result, facts = ours("estimator", pubs, executor(name), resilience_level=0)
+    assert result[0].data.evs == 2.5
+    assert result[0].data.stds == 0
+    assert facts.num_qubits == [0, 2]
