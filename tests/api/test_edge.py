@@ -25,7 +25,10 @@ async def test_the_same_routes_are_under_both_bases(user: User, site: Site) -> N
 async def test_unknown_paths_and_methods_have_the_shape_of_errors(user: User) -> None:
     """Not the framework's own shape."""
     assert fault(await user.get("/nothing"))["status"] == 404
-    assert fault(await user.ask("PATCH", "/jobs"))["status"] == 405
+    refused = await user.ask("PATCH", "/jobs")
+    assert fault(refused)["status"] == 405
+    assert refused.headers["allow"] == "GET, POST"  # RFC 9110: a 405 says what is allowed
+    assert "GET, POST" in fault(refused)["message"]
     assert (await user.ask("HEAD", "/jobs")).status_code == 405
 
 

@@ -290,6 +290,17 @@ async def test_a_filter_that_means_nothing_is_refused(user: User, query: str) ->
     assert fault(await user.get(f"/jobs?{query}"))["status"] == 400
 
 
+async def test_more_tags_than_a_database_can_look_for_are_the_askers_mistake(user: User) -> None:
+    """They were answered 503, as if the store had failed (J28); a repeated one is one."""
+    job_id = await user.submit(tags=["abc"])
+    assert await listed(user, "?" + "&".join(["tags=abc"] * 900)) == ([job_id], 1)
+    hundred = "&".join(f"tags=n-{n}" for n in range(100))
+    for path in ("/jobs", "/workloads"):
+        assert (await user.get(f"{path}?{hundred}")).status_code == 200
+        refused = fault(await user.get(f"{path}?{hundred}&tags=abc"))
+        assert (refused["status"], refused["field"]) == (400, "tags")
+
+
 # ---- isolation -----------------------------------------------------------------------------------
 
 

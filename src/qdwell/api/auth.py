@@ -214,7 +214,7 @@ class Auth:
         if not header and self._old_clients:  # the channel ibm_quantum
             return "Bearer", request.headers.get("x-access-token", "")
         scheme, _, token = header.partition(" ")
-        return scheme, token
+        return scheme, token.strip()
 
     async def caller(self, request: Request) -> Caller:
         """Return who asks, and in which of their instances.

@@ -25,6 +25,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qdwell.api.turns import Measured, Turns
@@ -240,6 +241,8 @@ def error_response(trace: str, error: RequestError) -> Response:
     headers = {}
     if isinstance(error, TooManyRequests | TooManyAtOnce):
         headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)  # RFC 9110, 15.5.6
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JsonBytes(orjson.dumps(body), error.status, headers=headers)
@@ -257,13 +260,22 @@ async def on_request_error(request: Request, error: Exception) -> Response:
     return error_response(trace, error)
 
 
+def _methods(request: Request) -> list[str]:
+    """The methods of all routes at the request's path."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
+
+
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Answer what the router itself refuses: an unknown path or method."""
     path = request.url.path
     status = error.status_code if isinstance(error, HTTPException) else 500
     answer: RequestError
     if status == 405:
-        answer = MethodNotAllowed(request.method, path)
+        answer = MethodNotAllowed(request.method, path, _methods(request))
     elif status == 404:
         answer = UnknownRoute(path)
     else:

@@ -37,6 +37,7 @@ PAGE_MAX = 200  # J27
 BODY_BYTES_MAX = 65_536
 OFFSET_MAX = 10**9
 SEARCH_TAG = (3, 100)  # J28: characters of a tag that is searched for
+SEARCH_TAGS_MAX = 100  # more than any plan gives a job; a database cannot ask for thousands
 LIST_QUERY = (
     "limit",
     "offset",
@@ -245,10 +246,15 @@ def searched_tags(query: Query) -> tuple[str, ...]:
     """The tags of a search; a job must carry all of them.
 
     Raises:
-        BadInput: one is shorter or longer than can be searched for (J28).
+        BadInput: one is shorter or longer than can be searched for (J28), or there are too many.
     """
     least, most = SEARCH_TAG
-    tags = tuple(query.texts("tags"))
+    tags = tuple(dict.fromkeys(query.texts("tags")))
+    if len(tags) > SEARCH_TAGS_MAX:
+        raise BadInput(
+            f"At most {SEARCH_TAGS_MAX} tags can be searched for at once, not {len(tags)}.",
+            field="tags",
+        )
     for tag in tags:
         if not least <= len(tag) <= most:
             raise BadInput(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from qdwell.errors.inside import QdwellError
@@ -351,8 +352,12 @@ class MethodNotAllowed(RequestError):
     status = 405
     code = "method_not_allowed"
 
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"{path!r} does not take {method}.", solution="See /openapi.json.")
+    def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(
+            f"{path!r} does not take {method}, but {', '.join(allowed)}.",
+            solution="See /openapi.json.",
+        )
 
 
 class Internal(RequestError):
