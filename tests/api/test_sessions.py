@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -143,6 +144,32 @@ async def test_closing_and_opening_again(user: User) -> None:
     again = await user.ask("PATCH", f"/sessions/{session}", json={"accepting_jobs": True})
     assert (fault(again)["status"], fault(again)["code"]) == (400, 1217)
     assert (await user.ask("DELETE", f"/sessions/{session}/close")).status_code == 204
+
+
+async def test_keeping_alive_tells_no_later_end_than_the_window_has(site: Site) -> None:
+    """No keeping lengthens a window (S26) or a life (S27), so it promises neither."""
+    tight = await site.user("tight")  # a window of 60 s
+    for life, most in ((100, 60), (30, 30)):
+        session = await tight.session(max_ttl=life)
+        await tight.finished(await tight.submit(session_id=session["id"]))
+        path = f"/sessions/{session['id']}"
+        kept = (await tight.ask("POST", f"{path}/keep_alive", json={"seconds": 3_600})).json()
+        end = datetime.fromisoformat(kept["activated_at"]) + timedelta(seconds=most)
+        assert datetime.fromisoformat(kept["keep_alive_until"]) == end
+        await tight.ask("DELETE", f"{path}/close")
+
+
+async def test_a_job_that_the_spend_limit_failed_is_not_told_to_live_longer(site: Site) -> None:
+    """I9: no max_time is large enough; what helps is told instead."""
+    prepaid = await site.user("prepaid")
+    session = await prepaid.session("second")
+    jobs = [await prepaid.submit("second", session_id=session["id"]) for _ in range(2)]
+    documents = [await prepaid.finished(job_id) for job_id in jobs]
+    assert documents[0]["status"] == "Completed"
+    state = documents[1]["state"]
+    assert (state["reason_code"], "usage limit" in state["reason"]) == (4001, True)
+    assert "max_time" not in state["reason_solution"]
+    assert "spend limit" in state["reason_solution"]
 
 
 async def test_cancelling_takes_the_waiting_jobs(user: User) -> None:

@@ -36,7 +36,7 @@ def test_all_lanes_are_taken() -> None:
     world = World(lanes=1)
     world.submit("A1", "A", (5, 1, 1), 0)
     world.submit("A2", "A", (5, 1, 1), 0)
-    assert why(world, "A2", 1) == f"all 1 lanes of {BACKEND} are taken"
+    assert why(world, "A2", 1) == f"the lane of {BACKEND} is taken"
 
 
 def test_a_session_has_the_machine() -> None:
@@ -122,7 +122,7 @@ def test_jobs_of_a_live_session_of_the_same_instance_are_not_told_twice() -> Non
     assert why.words.endswith("; then 1 job of instances that have used less of their share")
     own = why_waiting(state, state.jobs["A2"], 5_000, (1, 1))
     assert own is not None
-    assert own.words == f"all 1 lanes of {BACKEND} are taken; then 1 job of its own instance"
+    assert own.words == f"the lane of {BACKEND} is taken; then 1 job of its own instance"
 
 
 def test_a_batch_keeps_other_groups_out_but_not_single_jobs() -> None:
@@ -136,7 +136,7 @@ def test_a_batch_keeps_other_groups_out_but_not_single_jobs() -> None:
         Reason.BATCH_ACTIVE,
         f"a batch is active on {BACKEND} {UNTIL_8}, and only one group at a time can be",
     )
-    assert why(world, "D1", 10) == f"all 1 lanes of {BACKEND} are taken"
+    assert why(world, "D1", 10) == f"the lane of {BACKEND} is taken"
 
 
 def test_a_session_waits_for_empty_lanes_and_others_for_the_session() -> None:

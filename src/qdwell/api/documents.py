@@ -24,8 +24,10 @@ from qdwell.core.job import (
     Job,
     JobState,
 )
+from qdwell.core.timers import USAGE_REASON
 from qdwell.store import JobRow
 
+_SPENT = "Ask the operator for a larger spend limit, or submit again when usage left the window."
 STATUS_RAN_TOO_LONG = "Cancelled - Ran too long"
 #: What to do about an end that the scheduler decided; a worker's failures bring their own.
 _SOLUTIONS: Mapping[int, str] = {
@@ -72,6 +74,13 @@ def ran_too_long(job: Job) -> bool:
     return job.state is JobState.CANCELLED and job.code == CODE_RAN_TOO_LONG
 
 
+def _advice(job: Job) -> str | None:
+    """What its user may do about the end of a job: no session is long enough for a spent limit."""
+    if job.reason == USAGE_REASON:
+        return _SPENT
+    return job.solution or _SOLUTIONS.get(job.code or 0)
+
+
 def shown_ms(row: JobRow) -> int:
     """Quantum time to show: of a dry run, which took none, what the machine would take."""
     if is_mock(row.job.backend) and row.job.state is JobState.COMPLETED and row.facts is not None:
@@ -91,7 +100,7 @@ def job_document(row: JobRow, *, with_codes: bool, params: bytes | None) -> dict
         state["reasonCode"] = job.code
         if with_codes:
             state["reason_code"] = job.code
-    solution = job.solution or _SOLUTIONS.get(job.code or 0)
+    solution = _advice(job)
     if solution is not None:
         state["reason_solution"] = solution
     document: dict[str, Any] = {
@@ -197,13 +206,20 @@ def session_document(group: Group, now: int, history: list[tuple[str, int]]) -> 
         "created": iso(group.created),
         "started_at": optional_iso(group.started_at),
         "activated_at": optional_iso(group.activated_at),
-        "keep_alive_until": optional_iso(group.keep_alive_until),
+        "keep_alive_until": optional_iso(_kept_until(group)),
         "last_job_started": optional_iso(group.last_job_started),
         "last_job_completed": optional_iso(group.last_job_completed),
         "closed_at": optional_iso(group.closed_at),
         "elapsed_time": None if usage is None else seconds(usage),
         "timestamps": [{"status": word, "timestamp": iso(at)} for word, at in history],
     }
+
+
+def _kept_until(group: Group) -> int | None:
+    """Until when it is kept without work: no keeping lengthens a window (S26) or a life (S27)."""
+    if group.keep_alive_until is None or group.window_end is None:
+        return group.keep_alive_until
+    return min(group.keep_alive_until, group.window_end)
 
 
 def mode_word(mode: Mode) -> str:

@@ -116,6 +116,22 @@ class Group:
         """Whether it is a dedicated session."""
         return self.mode is Mode.SESSION
 
+    @property
+    def window_end(self) -> int | None:
+        """The latest end of its present window by its TTLs (S26, S27), None if it is not active.
+
+        What runs then may still finish.
+        """
+        if self.state is not GroupState.ACTIVE:
+            return None
+        assert self.started_at is not None
+        assert self.activated_at is not None
+        assert self.max_ttl_ms is not None
+        end = self.started_at + self.max_ttl_ms
+        if self.active_ttl_ms is not None:
+            end = min(end, self.activated_at + self.active_ttl_ms)
+        return end
+
     def evolve(self, **changes: Any) -> Group:
         """Return the group with other fields changed, in the same state."""
         return changed(self, **changes)

@@ -86,15 +86,9 @@ def _whose(group: Group, job: Job) -> str:
 
 def _until(group: Group) -> str:
     """The latest end of its window by the rules: its TTLs, then what runs may finish (S26, S27)."""
-    if group.state is not GroupState.ACTIVE:
+    if group.window_end is None:
         return "until its running jobs have ended"
-    assert group.started_at is not None
-    assert group.activated_at is not None
-    assert group.max_ttl_ms is not None
-    end = group.started_at + group.max_ttl_ms
-    if group.active_ttl_ms is not None:
-        end = min(end, group.activated_at + group.active_ttl_ms)
-    return f"until {_clock(end)} at the latest, or the end of what runs then"
+    return f"until {_clock(group.window_end)} at the latest, or the end of what runs then"
 
 
 def _clock(at: int) -> str:
@@ -114,7 +108,9 @@ def _behind(machine: Machine, job: Job, own: Group | None) -> Why:
         words = f"a session is next on {machine.name}, and waits for all running jobs to end"
         return Why(Reason.SESSION_RESERVED, words)
     if machine.lanes_used >= machine.lanes:
-        return Why(Reason.LANES_TAKEN, f"all {machine.lanes} lanes of {machine.name} are taken")
+        taken = "the lane" if machine.lanes == 1 else f"all {machine.lanes} lanes"
+        verb = "is" if machine.lanes == 1 else "are"
+        return Why(Reason.LANES_TAKEN, f"{taken} of {machine.name} {verb} taken")
     return Why(Reason.FAIR_SHARE, "other jobs are before it by fair share")
 
 

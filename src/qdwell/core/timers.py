@@ -17,7 +17,7 @@ from qdwell.core.moves import Turn
 from qdwell.core.state import State
 
 _MAX_TTL_REASON = "The session of this job reached its maximum time before the job was on the QPU."
-_USAGE_REASON = "The instance reached its usage limit before the job was on the QPU."
+USAGE_REASON = "The instance reached its usage limit before the job was on the QPU."
 
 
 class Timer(IntEnum):
@@ -168,7 +168,7 @@ def _spent(turn: Turn, instance_id: str) -> None:
     assert instance.spend_limit_ms is not None
     if turn.state.usage_ms(instance_id, turn.now) >= instance.spend_limit_ms:
         for group_id in list(instance.groups):
-            _end_in_failure(turn, turn.state.groups[group_id], Ending.USAGE_LIMIT, _USAGE_REASON)
+            _end_in_failure(turn, turn.state.groups[group_id], Ending.USAGE_LIMIT, USAGE_REASON)
 
 
 def _use_up_window(turn: Turn, group: Group) -> None:
