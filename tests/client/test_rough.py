@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -9,13 +10,23 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any
 
 import pytest
 from qiskit import QuantumCircuit
 
 from client.running import Running
-from qdwell import Backend, QiskitRuntimeService, RuntimeInvalidStateError, SamplerV2, Session
+from qdwell import (
+    Backend,
+    QiskitRuntimeService,
+    RuntimeInvalidStateError,
+    RuntimeJob,
+    RuntimeJobTimeoutError,
+    SamplerV2,
+    Session,
+)
 from qdwell.client.transport import Transport
 from qdwell.clock import stopwatch_ns
 
@@ -213,3 +224,45 @@ def test_a_token_that_is_over_is_renewed_on_the_way(
     job = SamplerV2(mode=quick).run([bell], shots=2)
     transport._token.text = "eyJhbGciOiJIUzI1NiJ9.e30.stale"
     assert job.result()[0].data.meas.num_shots == 2
+
+
+WAITS: dict[str, Callable[[QiskitRuntimeService, RuntimeJob, float], Any]] = {
+    "result": lambda service, job, timeout: job.result(timeout),
+    "wait": lambda service, job, timeout: service.wait([job, job], timeout),
+    "result_async": lambda service, job, timeout: asyncio.run(job.result_async(timeout)),
+}
+
+
+@pytest.mark.parametrize("how", WAITS)
+@pytest.mark.parametrize("server", ["is away", "hangs"])
+def test_a_callers_timeout_holds_also_for_a_server_that_does_not_answer(
+    server: str,
+    how: str,
+    service: QiskitRuntimeService,
+    bell: QuantumCircuit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ours for a server that restarts is a minute; a caller who gave two tenths gets those."""
+    monkeypatch.setattr("qdwell.client.link.SHORT_MARGIN_S", 0.2)
+    job = SamplerV2(mode=service.backend("slow_machine")).run([bell], shots=1)
+    transport = service.link.transport
+    assert isinstance(transport, Transport)
+    with socket.create_server(("127.0.0.1", 0)) as silent, monkeypatch.context() as moved:
+        moved.setattr(transport, "_port", silent.getsockname()[1])
+        moved.setattr(transport, "_idle", [])
+        if server == "is away":
+            silent.close()
+        began = stopwatch_ns()
+        with pytest.raises(RuntimeJobTimeoutError, match=r"not ended within 0\.2 s"):
+            WAITS[how](service, job, 0.2)
+        assert stopwatch_ns() - began < 20e9
+    job.cancel()
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_infinity_is_for_ever(
+    how: str, service: QiskitRuntimeService, quick: Backend, bell: QuantumCircuit
+) -> None:
+    job = SamplerV2(mode=quick).run([bell], shots=1)
+    WAITS[how](service, job, inf)
+    assert job.done()

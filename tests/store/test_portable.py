@@ -173,3 +173,13 @@ def test_a_data_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
         assert faults(new) == []
     assert [it.name for it in tmp_path.iterdir()] == [name]
     assert {it.name for it in inside.iterdir()} == {"lab", "copy", "new"}
+
+
+def test_what_is_in_the_log_of_a_served_folder_is_restored_too(tmp_path: Path) -> None:
+    """Of a server that runs, or was killed: `qdwell.db` alone lacks its newest commits."""
+    with closing(open_store(tmp_path / "lab")) as store:
+        World(store).submit(params=LARGE)
+        restore(tmp_path / "lab", Place(tmp_path / "new"))
+        with closing(open_store(tmp_path / "new")) as new:
+            assert new.load(NOW, WINDOW_MS) == store.load(NOW, WINDOW_MS)
+            assert faults(new) == []

@@ -96,7 +96,7 @@ def show_progress(
             rest = None if timeout is None else max(0.0, timeout - seconds)
             if not left or rest == 0:
                 return rest
-            ms = REFRESH_MS if rest is None else min(REFRESH_MS, max(1, int(rest * 1000)))
+            ms = REFRESH_MS if rest is None else max(1, int(min(REFRESH_MS, rest * 1000)))
             # Straight to the watcher: a result must not be fetched on the way.
             ended = service.link.watcher.wait(Hold(tuple(job.job_id() for job in left), ms))
     finally:

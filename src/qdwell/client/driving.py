@@ -37,6 +37,7 @@ class Hold:
 
     jobs: tuple[str, ...]
     ms: int
+    patience_s: float | None = None  #: for a server that is away: the caller's own time, if limited
     tail: Tail | None = None  #: where the outcome of the one job may come by itself
 
 

@@ -22,12 +22,12 @@ from qdwell.client.errors import (
     RuntimeJobTimeoutError,
 )
 from qdwell.client.job_facts import KnownJob, of_job
-from qdwell.client.link import HELD_MS, outcome_of, outcome_request
+from qdwell.client.limit import Limit
+from qdwell.client.link import outcome_of, outcome_request
 from qdwell.client.streaming import Stream
 from qdwell.client.transport import Request, path_of
 from qdwell.client.values import dumps
 from qdwell.client.words import CODE_RAN_TOO_LONG, FINAL, Status, status_of
-from qdwell.clock import stopwatch_ns
 from qdwell.errors.inside import advised
 
 if TYPE_CHECKING:
@@ -191,10 +191,9 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
         Raises:
             RuntimeJobTimeoutError: it has not ended within `timeout` seconds; it goes on.
         """
-        began = stopwatch_ns()
+        limit = Limit(timeout)
         self._run(self._end_operation(timeout, with_result=False))
-        rest = None if timeout is None else max(0.0, timeout - (stopwatch_ns() - began) / 1e9)
-        if self._stream is not None and not self._stream.join(rest):
+        if self._stream is not None and not self._stream.join(limit.patience_s()):
             raise RuntimeJobTimeoutError(
                 f"Job {self.job_id()} has ended, but its callback has not within {timeout} s."
             )
@@ -205,26 +204,27 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
 
     def _end_operation(self, timeout: float | None, *, with_result: bool) -> Operation[None]:
         """Wait for the end; with the result, the outcome is what is waited for."""
-        end = None if timeout is None else stopwatch_ns() + int(timeout * 1e9)
+        limit = Limit(timeout)
         while self._status not in FINAL or (with_result and not self._complete()):
-            rest = HELD_MS if end is None else (end - stopwatch_ns()) // 1_000_000
             if self._status not in FINAL:
-                if rest <= 0 and end is not None:
+                if limit.over():
                     raise RuntimeJobTimeoutError(
                         f"Job {self.job_id()} has not ended within {timeout} s; it goes on. "
                         "Wait again, or cancel it."
                     )
                 tail, self._tail = self._tail, None
-                held = yield driving.Hold((self.job_id(),), max(1, min(rest, HELD_MS)), tail)
+                with limit.told(f"Job {self.job_id()} has"):
+                    held = yield limit.hold((self.job_id(),), tail)
                 if isinstance(held, Mapping):
                     self._learn_outcome(held)
                     continue
-            yield from self.outcome_operation()
+            with limit.told(f"Job {self.job_id()} has"):
+                yield from self.outcome_operation(limit.patience_s())
 
-    def outcome_operation(self) -> Operation[None]:
+    def outcome_operation(self, patience_s: float | None = None) -> Operation[None]:
         """Ask for the job and, if it has completed, its result."""
         try:
-            response = yield outcome_request(self.job_id(), 0)
+            response = yield outcome_request(self.job_id(), 0, patience_s)
         except RequestsApiError as error:
             raise of_job(error, self.job_id()) from error
         self._learn_outcome(outcome_of(response))
@@ -346,15 +346,15 @@ class RuntimeJob(KnownJob, BasePrimitiveJob[Any, Status]):  # type: ignore[misc]
 
 def wait_operation(jobs: Sequence[RuntimeJob], timeout: float | None) -> Operation[None]:
     """The steps of waiting for many jobs."""
-    end = None if timeout is None else stopwatch_ns() + int(timeout * 1e9)
+    limit = Limit(timeout)
     left = {job.job_id(): job for job in jobs if job._status not in FINAL}
     while left:
-        rest = HELD_MS if end is None else (end - stopwatch_ns()) // 1_000_000
-        if rest <= 0:
+        if limit.over():
             raise RuntimeJobTimeoutError(
                 f"{len(left)} of {len(jobs)} jobs have not ended within {timeout} s; they go on."
             )
-        held = yield driving.Hold(tuple(left), max(1, min(rest, HELD_MS)))
+        with limit.told(f"{len(left)} of {len(jobs)} jobs have"):
+            held = yield limit.hold(tuple(left))
         if isinstance(held, Mapping):
             (only,) = left.values()
             only._learn_outcome(held)
@@ -362,6 +362,7 @@ def wait_operation(jobs: Sequence[RuntimeJob], timeout: float | None) -> Operati
         else:
             ended = held
         for job_id in list(ended):
-            yield from left[job_id].outcome_operation()
+            with limit.told(f"{len(left)} of {len(jobs)} jobs have"):
+                yield from left[job_id].outcome_operation(limit.patience_s())
             if left[job_id]._status in FINAL:
                 del left[job_id]

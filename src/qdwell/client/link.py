@@ -18,6 +18,7 @@ from qdwell.clock import stopwatch_ns
 
 HELD_MS = 20_000  # of one request; then it is asked anew
 MARGIN_S = 30.0
+SHORT_MARGIN_S = 5.0  # of a caller whose own time is limited
 LONE_HOLDS = 4  # waiting callers with a request of their own; further ones share the watcher's
 
 
@@ -113,7 +114,8 @@ class Link:
             hold = replace(hold, ms=left)
         if len(hold.jobs) == 1 and self._has_outcomes and self._lone.acquire(blocking=False):
             try:
-                return outcome_of(self.transport.send(outcome_request(hold.jobs[0], hold.ms)))
+                asked = outcome_request(hold.jobs[0], hold.ms, hold.patience_s)
+                return outcome_of(self.transport.send(asked))
             except RequestsApiError as error:
                 if error.status_code != 404 or error.code == "not_found":
                     raise
@@ -130,14 +132,19 @@ class Link:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def outcome_request(job_id: str, ms: int) -> Request:
-    """Ask for a job and, if it has completed, its result; held for at most `ms`."""
+def outcome_request(job_id: str, ms: int, patience_s: float | None = None) -> Request:
+    """Ask for a job and, if it has completed, its result; held for at most `ms`.
+
+    With `patience_s` a server that is away, or that hangs, is waited for no longer than that.
+    """
     held = min(ms, HELD_MS)
+    margin_s = MARGIN_S if patience_s is None else SHORT_MARGIN_S
     return Request(
         "GET",
         path_of("jobs", job_id, "outcome"),
         query=(("wait_ms", str(held)),) if held else (),
-        read_s=held / 1000 + MARGIN_S,
+        read_s=held / 1000 + margin_s,
+        patience_s=patience_s,
     )
 
 

@@ -59,6 +59,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     read_s: float = READ_S  #: how long to wait for the answer; held requests say more
     repeat: bool | None = None  #: may be sent twice; None: if its method only reads or replaces
+    patience_s: float | None = None  #: for a server that is away, if less than the transport's own
     tail_s: int = 0  #: of a submission: the outcome may follow within so long, see `Tail`
 
 
@@ -166,11 +167,13 @@ class Transport:
 
     def send(self, request: Request) -> Response:
         """Send with the token and the instance, and return the answer; see `Sends`."""
-        token = self._access()
+        patience_s = request.patience_s
+        token = self._access(patience_s)
         response = self._patiently(request, self._headers(request, token))
         if response.status == 401:
             # It may have been revoked, or the server may have a new key: once, with a new one.
-            response = self._patiently(request, self._headers(request, self._access(renew=token)))
+            token = self._access(patience_s, renew=token)
+            response = self._patiently(request, self._headers(request, token))
         return _checked(response)
 
     def close(self) -> None:
@@ -202,7 +205,9 @@ class Transport:
         repeat = request.repeat
         if repeat is None:
             repeat = request.method in ("GET", "PUT", "DELETE")
-        end = stopwatch_ns() + int(self._patience_s * 1e9)
+        own_s = self._patience_s
+        patience_s = own_s if request.patience_s is None else min(own_s, request.patience_s)
+        end = stopwatch_ns() + int(patience_s * 1e9)
         pauses = _pauses()
         failure: BaseException
         while True:
@@ -219,7 +224,10 @@ class Transport:
                     return response
                 failure, passing = _passing(response), True
             pause = max(next(pauses), wait or 0.0)
-            if not passing or self._closed.is_set() or stopwatch_ns() + pause * 1e9 > end:
+            left = (end - stopwatch_ns()) / 1e9
+            if patience_s < own_s and left > 0:
+                pause = min(pause, left)  # a caller's own time: none of it is given away
+            if not passing or self._closed.is_set() or pause > left:
                 what = f"No answer from {self.url} to {request.method} {request.path}: "
                 if isinstance(failure, RequestsApiError):
                     raise ServerUnreachable(f"{what}{failure}") from failure
@@ -288,7 +296,7 @@ class Transport:
 
     # ---- the token ------------------------------------------------------------------------------
 
-    def _access(self, renew: str | None = None) -> str:
+    def _access(self, patience_s: float | None, renew: str | None = None) -> str:
         """The access token; a new one if it is nearly over, or if it is the one to `renew`."""
         token = self._token
         if token.text != (renew or "") and stopwatch_ns() < token.renew_at_ns:
@@ -298,7 +306,13 @@ class Transport:
             if token.text != (renew or "") and stopwatch_ns() < token.renew_at_ns:
                 return token.text
             form = {"grant_type": GRANT, "apikey": self._api_token, "response_type": "cloud_iam"}
-            asked = Request("POST", "//identity/token", urlencode(form).encode(), repeat=True)
+            asked = Request(
+                "POST",
+                "//identity/token",
+                urlencode(form).encode(),
+                repeat=True,
+                patience_s=patience_s,
+            )
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
             given = _checked(self._patiently(asked, kind)).json()
             life_ns = int(given["expires_in"]) * 1_000_000_000

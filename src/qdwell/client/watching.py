@@ -75,7 +75,7 @@ class Watcher:
         if closed:
             listener(job_id, "closed")
 
-    def catch_up(self) -> None:
+    def catch_up(self, patience_s: float | None = None) -> None:
         """Look once at the jobs whose wait has begun while a request for events was under way.
 
         They may have ended before anybody listened. Those that wait since before the first request
@@ -85,7 +85,7 @@ class Watcher:
             if self._cursor is None or not self._unseen:
                 return
             unseen, self._unseen = self._unseen, set()
-        self._look(unseen)
+        self._look(unseen, patience_s)
 
     def forget(self, job_id: str, listener: Listener) -> None:
         """Call it no more."""
@@ -109,7 +109,7 @@ class Watcher:
 
         self._listen_all(hold.jobs, listener)
         try:
-            self.catch_up()
+            self.catch_up(hold.patience_s)
             woken.wait(hold.ms / 1000)
         finally:
             self._forget_all(hold.jobs, listener)
@@ -134,7 +134,7 @@ class Watcher:
         self._listen_all(hold.jobs, listener)
         try:
             if self._unseen:
-                await loop.run_in_executor(helper, self.catch_up)
+                await loop.run_in_executor(helper, self.catch_up, hold.patience_s)
             await asyncio.wait_for(woken.wait(), hold.ms / 1000)
         except TimeoutError:
             pass
@@ -217,25 +217,27 @@ class Watcher:
             elif change["kind"] == "job" and what in FINAL:
                 self._tell(str(change["id"]), what)
 
-    def _look(self, jobs: set[str]) -> None:
+    def _look(self, jobs: set[str], patience_s: float | None = None) -> None:
         """Tell of each of these jobs that has ended."""
         if len(jobs) > FEW:
-            ended = jobs - self._pending()
+            ended = jobs - self._pending(patience_s)
         else:
-            ended = {job_id for job_id in jobs if not self._is_pending(job_id)}
+            ended = {job_id for job_id in jobs if not self._is_pending(job_id, patience_s)}
         for job_id in ended:
             self._tell(job_id, "ended")
 
-    def _is_pending(self, job_id: str) -> bool:
+    def _is_pending(self, job_id: str, patience_s: float | None) -> bool:
         """Whether a job is queued or running; one that cannot be asked for is not."""
-        asked = Request("GET", path_of("jobs", job_id, "outcome"), query=(("result", "false"),))
+        query = (("result", "false"),)
+        path = path_of("jobs", job_id, "outcome")
+        asked = Request("GET", path, query=query, patience_s=patience_s)
         try:
             answer = self._transport.send(asked).json()
         except RequestsApiError:
             return False  # whoever waits for it asks, and meets the same error
         return str(answer["job"]["state"]["status"]).lower() not in FINAL
 
-    def _pending(self) -> set[str]:
+    def _pending(self, patience_s: float | None = None) -> set[str]:
         """The ids of all jobs of the instance that are queued or running."""
         found: set[str] = set()
         while True:
@@ -246,7 +248,8 @@ class Watcher:
                 ("offset", str(len(found))),
                 ("sort", "ASC"),
             )
-            page = self._transport.send(Request("GET", "/jobs", query=query)).json()
+            asked = Request("GET", "/jobs", query=query, patience_s=patience_s)
+            page = self._transport.send(asked).json()
             found.update(str(job["id"]) for job in page["jobs"])
             if not page["jobs"] or len(found) >= page["count"]:
                 return found

@@ -100,9 +100,28 @@ def _copy_credentials(source: Path, target: Path) -> None:
 
 
 def _opened(source: Path, scratch: Path) -> Store:
-    """Open the database of a backup, of an older release perhaps, without changing it."""
-    shutil.copy(source / "qdwell.db", scratch / "qdwell.db")
+    """Open the database of a backup, of an older release perhaps, without changing it.
+
+    A folder that was served has its newest commits in the log, if the server runs or was killed.
+    """
+    path = source / "qdwell.db"
+    if Path(f"{path}-wal").exists():
+        _copy_file(path, scratch / "qdwell.db")
+    else:
+        shutil.copy(path, scratch / "qdwell.db")
     return open_store(scratch)
+
+
+def _copy_file(path: Path, target: Path) -> None:
+    """Copy a database of SQLite in one consistent view, what is in its log as well."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)  # all pages in one step: one view, and writers go on
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path} cannot be copied to {target}: {error}") from error
 
 
 def _in_files() -> Select[str]:
@@ -131,12 +150,7 @@ def _copy_database(store: Store, target: Path) -> None:
     for old in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         old.unlink(missing_ok=True)
     if isinstance(store.database, SqliteDatabase):
-        origin = store.database.path.absolute().as_uri()
-        with (
-            closing(sqlite3.connect(f"{origin}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(path)) as copy,
-        ):
-            source.backup(copy)  # all pages in one step: one view, and writers go on
+        _copy_file(store.database.path, path)
         path.chmod(0o600)
         return
     with (
