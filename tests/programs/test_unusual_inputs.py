@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from programs.stock import ours
+from programs.stock import fitted_to, ours
+from programs.test_same_samples import rotation
 from programs.test_stages import AER, IDEAL, MANILA, failure
 from qdwell.executors import Executor
 
 Devices = Callable[[str], Executor]
 
 
-@pytest.mark.parametrize("name", ["shape", "values", "_data"])
+@pytest.mark.parametrize("name", ["shape", "values", "_data", "self"])
 @pytest.mark.parametrize("twirled", [False, True])
 def test_a_register_that_no_client_can_read_fails_before_the_device(
     name: str, twirled: bool, executor: Devices
@@ -39,3 +42,15 @@ def test_a_circuit_without_qubits_has_the_value_of_its_identity(
     assert result[0].data.evs == 2.5
     assert result[0].data.stds == 0
     assert facts.num_qubits == [0, 2]
+
+
+def test_a_twirled_pub_of_no_elements_ran_at_no_time(executor: Devices) -> None:
+    """Its span began in 1970, and with it the execution spans of the whole result."""
+    circuit = fitted_to(rotation(), FakeManilaV2())
+    pubs = [(circuit, np.zeros((0, 2))), (circuit, [0.1, 0.2])]
+    options = {"twirling": {"enable_measure": True}}
+    result, _ = ours("sampler", pubs, executor(MANILA), options)
+    assert result[0].data.meas.shape == (0,)
+    spans = result.metadata["execution"]["execution_spans"]
+    assert [span.pub_idxs for span in spans] == [[1]]
+    assert spans.start.year > 2000

@@ -248,7 +248,7 @@ def _check_names(circuit: QuantumCircuit, field: str) -> None:
         ProgramError: 1208, a result has a field of each register's name, and this one is its own.
     """
     for register in circuit.cregs:
-        if hasattr(DataBin, register.name):
+        if hasattr(DataBin, register.name) or register.name == "self":
             raise ProgramError(
                 BAD_INPUT,
                 f"{field}: a classical register cannot be called {register.name!r}, "

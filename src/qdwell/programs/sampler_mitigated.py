@@ -134,7 +134,8 @@ def postprocess(raw: Raw) -> Finished:
         made = library.tried(sampler_v2_post_processor_v0_1, where, result)
         for at, place in enumerate(plan.places):
             encoded[place] = _pub(made[at], plan, at)
-            spans[place] = _span(place, given, at)
+            if (span := _span(place, given, at)) is not None:
+                spans[place] = span
     metadata = {
         "execution": {
             "execution_spans": results.tagged(
@@ -160,12 +161,13 @@ def _pub(made: Any, plan: Plan, at: int) -> bytes:
     return results.sampler_pub(results.data_bin(shape, fields), metadata)
 
 
-def _span(place: int, given: Given, at: int) -> dict[str, Any]:
-    """When a PUB ran: from the first chunk with a part of it to the last."""
+def _span(place: int, given: Given, at: int) -> dict[str, Any] | None:
+    """When a PUB ran: from the first chunk with a part of it to the last. Empty ones never do."""
     plan = given.plan
     mine = [it for it in given.ran.chunks if any(part.item == at for part in it.parts)]
-    start = min((it.start for it in mine), default=0)
-    stop = max((it.stop for it in mine), default=0)
+    if not mine:
+        return None
+    start, stop = min(it.start for it in mine), max(it.stop for it in mine)
     shape = plan.items[at].shape
     if not plan.twirled:
         return results.span(results.Span(place, (*shape, plan.shots), start, stop))
