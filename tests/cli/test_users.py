@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qiskit import qpy
 from typer.testing import CliRunner
 
 CONFIG = """
@@ -31,6 +32,7 @@ QASM3 = (
     'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; h q[0]; cx q[0], q[1];'
     " c = measure q;"
 )
+QASM3P = 'OPENQASM 3.0; include "stdgates.inc"; input float a; qubit[1] q; bit c; rx(a) q[0];'
 
 
 @dataclass
@@ -242,16 +244,29 @@ def test_events_are_followed(shell: Shell) -> None:
         (("run", "missing.qasm"), 1),
         (("run", "circuit.doc"), 1),
         (("run", "bell.qasm", "--shotz", "5"), 1),
+        (("run", "bell.qasm", "-b", "nothing"), 4),
+        (("run", "empty.qasm"), 1),
+        (("run", "words.qasm"), 1),
+        (("run", "none.qpy"), 1),
+        (("run", "parameter.qasm"), 1),
+        (("run", "bell.qasm", "-o", "QQ"), 1),
+        (("run", "bell.qasm", "-o", "ZZZ"), 1),
     ],
 )
 def test_every_failure_has_its_status_and_one_line(
     shell: Shell, arguments: tuple[str, ...], status: int
 ) -> None:
+    files = {"bell.qasm": QASM3, "empty.qasm": "", "words.qasm": "hello", "parameter.qasm": QASM3P}
+    for name, text in files.items():
+        (shell.home / name).write_text(text)
+    with (shell.home / "none.qpy").open("wb") as file:
+        qpy.dump([], file)
     done = shell.run(*arguments)
     assert (done.exit_code, done.stdout) == (status, ""), done.stderr
     assert "Traceback" not in done.stderr
     if status != 2:
         assert done.stderr.count("\n") == 1
+        assert not done.stderr.endswith(": \n")
 
 
 def test_an_unknown_token_and_an_absent_server_have_their_status(shell: Shell) -> None:

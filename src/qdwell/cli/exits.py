@@ -49,9 +49,15 @@ def status_of(error: BaseException) -> int:
 
 def said(error: BaseException) -> str:
     """The error in one line, with what to do next if it is known."""
-    text = " ".join(str(error).split())
+    # Qiskit's own errors put themselves in quotes.
+    told = getattr(error, "message", error) if _is_qiskits(error) else error
+    text = " ".join(str(told).split())
     solution = " ".join(str(getattr(error, "solution", "") or "").split())
     return text if solution in text else advised(text, solution)
+
+
+def _is_qiskits(error: BaseException) -> bool:
+    return type(error).__module__.startswith("qiskit.")
 
 
 class Teaching(typer.core.TyperGroup):
@@ -63,7 +69,10 @@ class Teaching(typer.core.TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
             raise typer.Exit(0) from None
-        except (QdwellError, OSError) as error:
+        except Exception as error:
+            meant = isinstance(error, QdwellError | OSError) or status_of(error) != REFUSED
+            if not meant:
+                raise
             typer.echo(f"qdwell: {said(error)}", err=True)
             raise typer.Exit(status_of(error)) from None
         except KeyboardInterrupt:

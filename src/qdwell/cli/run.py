@@ -7,6 +7,8 @@ environment in which our client and the stock one find this server.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -51,6 +53,8 @@ def run(
         raise ConfigError(str(file), f"must be one of {', '.join(SUFFIXES)}")
     if not file.is_file():
         raise ConfigError(str(file), "there is no such file")
+    if not file.stat().st_size:
+        raise ConfigError(str(file), "is empty")
     door = Door(account)
     if arguments and file.suffix != ".py":
         raise ConfigError(arguments[0], "means nothing here: only a Python program has arguments")
@@ -82,18 +86,32 @@ def load(file: Path) -> list[Any]:
     Raises:
         ConfigError: it cannot be read as what its name says.
     """
+    said = io.StringIO()  # the parser of OpenQASM 3 prints what is wrong, and raises without it
+    try:
+        with contextlib.redirect_stderr(said):
+            circuits = _circuits(file)
+    except Exception as error:  # each parser and loader raises classes of its own
+        why = " ".join(filter(None, (said.getvalue().strip(), str(error))))
+        raise ConfigError(str(file), f"cannot be read: {why}") from error
+    if not circuits:
+        raise ConfigError(str(file), "has no circuits")
+    for circuit in circuits:
+        if circuit.parameters:
+            names = ", ".join(it.name for it in circuit.parameters)
+            raise ConfigError(str(file), f"has parameters without values: {names}; bind them first")
+    return circuits
+
+
+def _circuits(file: Path) -> list[Any]:
     from qiskit import qasm2, qasm3, qpy
 
-    try:
-        if file.suffix == ".qpy":
-            with file.open("rb") as stream:
-                return list(qpy.load(stream))
-        text = file.read_text(encoding="utf-8")
-        if re.search(r"^\s*OPENQASM\s+2", text, re.MULTILINE):
-            return [qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)]
-        return [qasm3.loads(text)]
-    except Exception as error:  # each parser and loader raises classes of its own
-        raise ConfigError(str(file), f"cannot be read: {error}") from error
+    if file.suffix == ".qpy":
+        with file.open("rb") as stream:
+            return list(qpy.load(stream))
+    text = file.read_text(encoding="utf-8")
+    if re.search(r"^\s*OPENQASM\s+2", text, re.MULTILINE):
+        return [qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)]
+    return [qasm3.loads(text)]
 
 
 def submit(
@@ -107,10 +125,10 @@ def submit(
 ) -> Any:
     """Compile for the backend, and submit to the sampler, or to the estimator with observables."""
     from qiskit import generate_preset_pass_manager
-    from qiskit.quantum_info import SparsePauliOp
 
     from qdwell import EstimatorV2, SamplerV2
 
+    paulis = [_pauli(label, circuits) for label in observables]
     compiled = generate_preset_pass_manager(level, backend=backend).run(circuits)
     primitive: Any
     pubs: list[Any]
@@ -118,15 +136,25 @@ def submit(
         primitive = EstimatorV2(mode=mode)
         if shots is not None:
             primitive.options.default_shots = shots
-        pubs = [
-            (it, [SparsePauliOp(label).apply_layout(it.layout) for label in observables])
-            for it in compiled
-        ]
+        pubs = [(it, [pauli.apply_layout(it.layout) for pauli in paulis]) for it in compiled]
     else:
         primitive = SamplerV2(mode=mode)
         pubs = [(it, None, shots) for it in compiled]
     primitive.options.environment.job_tags = tags
     return primitive.run(pubs)
+
+
+def _pauli(label: str, circuits: list[Any]) -> Any:
+    """The operator of a label, which has a letter for each qubit of each circuit."""
+    from qiskit.quantum_info import SparsePauliOp
+
+    if not label or set(label) - set("IXYZ"):
+        raise ConfigError("--observable", f"{label!r} is no Pauli label: letters I, X, Y, Z")
+    for circuit in circuits:
+        if len(label) != circuit.num_qubits:
+            why = f"{label!r} has {len(label)} letters, and a circuit {circuit.num_qubits} qubits"
+            raise ConfigError("--observable", why)
+    return SparsePauliOp(label)
 
 
 def _program(door: Door, file: Path, arguments: list[str]) -> int:
