@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
+from conformance.stores.world import World
 from qdwell.errors import StoreUnavailable
 from qdwell.store import Place, Store, open_store
 from qdwell.store.blobs import INLINE_BYTES_MAX, Blobs
 from qdwell.store.shelves import Shelf, shelf_of
+from qdwell.store.wanted import Wanted
 
 LARGE = b"x" * (INLINE_BYTES_MAX + 1)
 KEY = "ab" * 32
@@ -165,3 +167,87 @@ def test_a_deposed_leader_cannot_remove_what_its_successor_wrote(place: Place) -
     assert new.shelf.read(new.key(name)) == LARGE
     assert old.strays(old.shelf.keys(), set()) == []
     assert new.strays(new.shelf.keys(), set()) == [new.key(name)]
+
+
+# ---- who wants a file ---------------------------------------------------------------------------
+
+
+class Distant:
+    """A shelf whose removals wait for a word."""
+
+    name, remote = "distant", True
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def remove(self, key: str) -> None:
+        self.begun.set()
+        assert self.go_on.wait(60)
+        self.removed.append(key)
+
+
+def test_nobody_waits_for_a_removal_but_who_writes_that_file() -> None:
+    """It goes by itself; one that has not begun is called off; and one under way is waited for."""
+    shelf = Distant()
+    wanted = Wanted(shelf)  # type: ignore[arg-type]
+    wanted.doom(["a", "b", "c"])
+    assert shelf.begun.wait(60)
+    wanted.save("b")
+    writer = threading.Thread(target=wanted.save, args=("a",))
+    writer.start()
+    assert writer.is_alive(), "it has not waited"
+    shelf.go_on.set()
+    writer.join(60)
+    wanted.settle()
+    assert shelf.removed == ["a", "c"]
+
+
+def test_a_file_that_is_held_stays_and_goes_when_nobody_refers_to_it(shelf: Shelf) -> None:
+    """What a commit dropped while another one was to refer to it."""
+    wanted = Wanted(shelf)
+    for refers in (True, False):
+        shelf.write(KEY, LARGE)
+        wanted.hold(KEY)
+        assert not wanted.is_there(KEY), "not written yet, for all that is known here"
+        wanted.written(KEY)
+        wanted.doom([KEY])
+        wanted.settle()
+        assert shelf.keys() == [KEY]
+        assert not refers or wanted.is_there(KEY)
+        wanted.let_go(KEY)
+        wanted.settle()
+        assert shelf.keys() == ([KEY] if refers else [])
+
+
+def test_a_commit_does_not_ask_the_shelf_for_what_was_written_ahead(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place may hang: nobody else waits for it. What is not held is made sure of."""
+    world = World(store)
+    key = store.blobs.ahead(LARGE)
+
+    def hangs(*_: object) -> None:
+        raise AssertionError("asked")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store.blobs.shelf, "write", hangs)
+        broken.setattr(store.blobs.shelf, "size", hangs)
+        job = world.submit(params=LARGE)
+    store.blobs.let_go(key)
+    assert store.blobs.shelf.keys() == [key]
+    store.drop_ahead(key)
+    store.blobs.wanted.settle()
+    assert store.blobs.shelf.keys() == [key], f"{job.id} refers to it"
+    with monkeypatch.context() as broken, pytest.raises(AssertionError, match="asked"):
+        broken.setattr(store.blobs.shelf, "write", hangs)
+        store.blobs.stage(LARGE)
+
+
+def test_what_was_written_ahead_for_nothing_is_removed(store: Store) -> None:
+    """A refused submission leaves no file."""
+    key = store.blobs.ahead(LARGE)
+    assert store.blobs.shelf.keys() == [key]
+    store.drop_ahead(key)
+    store.blobs.wanted.settle()
+    assert store.blobs.shelf.keys() == []

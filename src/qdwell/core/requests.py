@@ -53,7 +53,7 @@ def request(turn: Turn, event: Request) -> None:
 
 
 def _submit(turn: Turn, job: Job) -> None:
-    refuse = _refusal(turn, job)
+    refuse = refusal(turn, job)
     if refuse is not None:
         turn.out.append(refuse)
         return
@@ -67,7 +67,7 @@ def _submit(turn: Turn, job: Job) -> None:
     turn.add_job(job)
 
 
-def _refusal(turn: Turn, job: Job) -> Refuse | None:
+def refusal(turn: Turn, job: Job) -> Refuse | None:
     """J9: backend, session, pending limit, instance policy, in this order; the first one wins."""
     state = turn.state
     if job.id in state.jobs:

@@ -25,12 +25,13 @@ from math import inf
 from typing import cast, get_args
 
 from qdwell.core import resume
-from qdwell.core.decisions import Decision, PutBackendState
+from qdwell.core.decisions import Decision, PutBackendState, Refuse
 from qdwell.core.events import Event, Report, Request, ServiceResumed
+from qdwell.core.job import Job
 from qdwell.core.moves import Turn
 from qdwell.core.queue import fill
 from qdwell.core.reports import report
-from qdwell.core.requests import request
+from qdwell.core.requests import refusal, request
 from qdwell.core.state import Settings, Snapshot, State
 from qdwell.core.timers import Timers, strike
 
@@ -71,6 +72,12 @@ class Scheduler:
             self._instant((), max(at, self._now), (), out)
         self._instant(events, now, self.state.machines if resumed else (), out)
         return out
+
+    def refusal(self, job: Job) -> Refuse | None:
+        """What a submission would be told now, before anything is done for it; None: taken."""
+        if job.instance not in self.state.instances:
+            return None  # it has just been made, and will be known in its turn
+        return refusal(Turn(self.state, self._now), job)
 
     def _instant(
         self, events: Sequence[Event], now: int, machines: Iterable[str], out: list[Decision]

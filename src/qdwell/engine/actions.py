@@ -32,6 +32,7 @@ from qdwell.core.events import RunAdopted, RunStopped
 from qdwell.core.state import Machine
 from qdwell.engine import runs
 from qdwell.engine.adoption import Adoption
+from qdwell.engine.ahead import Ahead
 from qdwell.engine.dispatch import Dispatch
 from qdwell.engine.frames import Frame
 from qdwell.engine.inbox import Inbox
@@ -56,6 +57,7 @@ class Actions:
         stations: Mapping[str, Station],
         classical: Pool,
         shelf: InputShelf,
+        ahead: Ahead,
         inbox: Inbox,
         clock: Clock,
         machine: Callable[[str], Machine | None],
@@ -64,7 +66,10 @@ class Actions:
         self._stations = stations
         self._classical = classical
         self._machine = machine
-        self.dispatch = Dispatch(stations, classical, shelf, inbox, clock, stage_s, self._start)
+        self._ahead = ahead
+        self.dispatch = Dispatch(
+            stations, classical, shelf, ahead, inbox, clock, stage_s, self._start
+        )
         self.reports = self.dispatch.reports
         self.adoption = Adoption(
             stations, self.reports, inbox, shelf, clock, self._resume, self.dispatch.spawn
@@ -257,6 +262,7 @@ class Actions:
         if run is not None:
             self.dispatch.drop(run)
             run.let_go()
+        self._ahead.ended(job_id)
 
     def started(self, action: Prepare | Execute | Postprocess) -> bool:
         """Whether this very action was performed already (after a reload)."""

@@ -17,6 +17,7 @@ from qdwell.clock import Clock
 from qdwell.core.decisions import Execute, Postprocess
 from qdwell.core.events import JobBegun
 from qdwell.engine import runs
+from qdwell.engine.ahead import Ahead
 from qdwell.engine.frames import Frame
 from qdwell.engine.inbox import Inbox
 from qdwell.engine.inputs import Input, InputShelf
@@ -41,6 +42,7 @@ class Dispatch:
         stations: by backend.
         classical: the pool of stages that need no device.
         shelf: where inputs and raw data are.
+        ahead: stores what is large before its report is decided.
         inbox: where reports go.
         clock: dates them.
         stage_s: time of one classical stage, in seconds; what takes longer is a fault or an attack.
@@ -52,6 +54,7 @@ class Dispatch:
         stations: Mapping[str, Station],
         classical: Pool,
         shelf: InputShelf,
+        ahead: Ahead,
         inbox: Inbox,
         clock: Clock,
         stage_s: int,
@@ -65,7 +68,9 @@ class Dispatch:
         self._reading = 0  #: inputs that are read from the store now
         self.stage_s = stage_s
         self.qpy_version_min = QPY_VERSION_MIN
-        self.reports = Reports(stations, inbox, clock, self._log_level, self.release)
+        self.reports = Reports(
+            stations, ahead, inbox, clock, self._log_level, self.release, self.spawn
+        )
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -73,9 +78,9 @@ class Dispatch:
         return self.reports.runs
 
     def working(self) -> bool:
-        """Whether any worker has work, or an input is read for one."""
+        """Whether any worker has work, an input is read, or what a run has brought is stored."""
         return self._reading > 0 or any(
-            run.task is not None and run.task.state is not TaskState.OVER
+            run.behind or (run.task is not None and run.task.state is not TaskState.OVER)
             for run in self.runs.values()
         )
 

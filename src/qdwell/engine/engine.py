@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import structlog
@@ -30,6 +31,7 @@ from qdwell.core.job import SERVER_WORDS, Job
 from qdwell.core.state import Settings
 from qdwell.engine import refusals
 from qdwell.engine.actions import Actions
+from qdwell.engine.ahead import Ahead, large
 from qdwell.engine.answers import Answers, Told
 from qdwell.engine.inbox import Inbox, Item
 from qdwell.engine.inputs import InputShelf
@@ -59,7 +61,7 @@ from qdwell.errors import (
     UnknownSession,
 )
 from qdwell.programs.work import QPY_VERSION_MIN_OLD_CLIENTS
-from qdwell.store import JobDetails, Store, new_id
+from qdwell.store import Store, new_id
 
 log = structlog.get_logger()
 
@@ -105,11 +107,13 @@ class Engine(Answers):
             self._inbox,
             self._memory,
         )
+        self._ahead = Ahead(store, clock)
         self._shelf = InputShelf(store, self._readers, self.live_job, self._book.executions_max)
         self._actions = Actions(
             self._stations,
             self._classical,
             self._shelf,
+            self._ahead,
             self._inbox,
             clock,
             self._machine,
@@ -202,6 +206,7 @@ class Engine(Answers):
         await asyncio.gather(self.pictures.close(), *(pool.close() for pool in pools))
         if self._own_server is not None:
             self._own_server.close()
+        self._ahead.close()
         self._writer.close()
         self._readers.shutdown()
 
@@ -230,10 +235,14 @@ class Engine(Answers):
             StoreError: it could not be stored; nothing was.
         """
         await self._know(new.instance)
-        job_id = new.job_id or new_id(self._clock.now())
+        if large(new.params) and self._loop.scheduler.refusal(self._job(new)) is None:
+            return await self._ahead.submitted(new.params, partial(self._submit, new))
+        return await self._submit(new)
+
+    def _job(self, new: NewJob) -> Job:
         now = self._clock.now()
-        job = Job(
-            id=job_id,
+        return Job(
+            id=new.job_id or new_id(now),
             seq=self._take_seq(),
             instance=new.instance,
             backend=self._names.get(new.backend, new.backend),
@@ -243,28 +252,16 @@ class Engine(Answers):
             limit_asked=new.limit_asked,
             estimate_ms=new.estimate_ms,
         )
-        details = JobDetails(
-            job_id=job_id,
-            program_id=new.program_id,
-            params="",
-            params_bytes=len(new.params),
-            user_id=new.user_id,
-            tags=new.tags,
-            private=new.private,
-            runtime=new.runtime,
-            log_level=new.log_level,
-            cost_s=new.cost_s,
-            calibration_id=new.calibration_id,
-            caller=new.caller,
-            api_version=new.api_version,
-        )
-        item = Item(now, SubmitJob(job), details=details, params=new.params)
+
+    async def _submit(self, new: NewJob) -> Job:
+        job = self._job(new)
+        item = Item(job.created, SubmitJob(job), details=new.details(job.id), params=new.params)
         item.executions_max = new.executions_max
         refuse = await self._decided(item)
         if refuse is not None:
             used = self.usage_ms(new.instance)
             raise await self._in_thread(refusals.of_job, self._store, refuse, job, used)
-        return self._memory.jobs.get(job_id, job)
+        return self._memory.jobs.get(job.id, job)
 
     async def create_group(self, new: NewGroup) -> Group:
         """Open a session or a batch.

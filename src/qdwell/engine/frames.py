@@ -35,6 +35,7 @@ class Frame:
 
     head: dict[str, Any]
     parts: tuple[bytes, ...] = ()
+    at: int | None = None  #: when it came, if it had to wait since
 
     @property
     def op(self) -> str:

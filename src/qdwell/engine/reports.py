@@ -7,12 +7,15 @@ run only its preparation is reported by itself; its further milestones are kept 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
 
 from qdwell.clock import Clock, iso
 from qdwell.core.decisions import Action, Execute, Postprocess, Prepare
 from qdwell.core.events import Event, JobBegun, JobFailed, JobPostprocessed, JobPrepared
 from qdwell.engine import runs
+from qdwell.engine.ahead import Ahead, large
 from qdwell.engine.frames import Frame
 from qdwell.engine.inbox import Inbox, Item
 from qdwell.engine.runs import EXECUTE, POSTPROCESS, PREPARE, Findings, Milestone, Run
@@ -26,21 +29,27 @@ class Reports:
 
     Args:
         stations: by backend.
+        ahead: stores what is large before its report is decided.
         inbox: where items go.
         clock: dates them.
         log_level: of a job, None for the default.
         release: lets go the preparations that were held back for an inline run.
+        spawn: runs a coroutine beside the loop.
     """
 
     def __init__(
         self,
         stations: Mapping[str, Station],
+        ahead: Ahead,
         inbox: Inbox,
         clock: Clock,
         log_level: Callable[[str], str | None],
         release: Callable[[Station, Run], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._stations = stations
+        self._ahead = ahead
+        self._spawn = spawn
         self._inbox = inbox
         self._clock = clock
         self._log_level = log_level
@@ -50,12 +59,29 @@ class Reports:
         self.journal: Callable[[Run, Frame], bool] = lambda _run, _frame: False
         self.begun: set[tuple[str, int]] = set()  #: of simulators: already reported as begun
 
-    def post(self, event: Event, findings: Findings | None = None) -> None:
-        """Report something that is true now."""
-        self._inbox.post(Item(self._clock.now(), event, findings or Findings()))
+    def post(self, event: Event, findings: Findings | None = None, at: int | None = None) -> None:
+        """Report something that is true now, or since `at`."""
+        self._inbox.post(Item(at or self._clock.now(), event, findings or Findings()))
 
     def heard(self, run: Run, then: Callable[[Run, Frame], None], frame: Frame) -> None:
-        """Take one frame of a run; `then` makes of it what its stages need."""
+        """Take one frame of a run; `then` makes of it what its stages need.
+
+        What is large in it is stored first, and later frames of the run wait behind it.
+        """
+        if not run.behind and not any(map(large, runs.to_store(frame))):
+            self._take(run, then, frame)
+            return
+        run.behind.append((then, replace(frame, at=self._clock.now())))
+        if len(run.behind) == 1:
+            self._spawn(self._bring(run))
+
+    async def _bring(self, run: Run) -> None:
+        while run.behind:
+            parts = runs.to_store(run.behind[0][1])
+            await self._ahead.of_job(run.job, parts, lambda: not run.over)
+            self._take(run, *run.behind.popleft())
+
+    def _take(self, run: Run, then: Callable[[Run, Frame], None], frame: Frame) -> None:
         if run.over:
             if frame.op in _LAST_OPS:
                 self.inline_over(run, self._stations[run.backend])
@@ -70,7 +96,10 @@ class Reports:
         elif frame.parts:
             found = Findings(interim=[(run.job, run.interim, frame.parts[0])])
             run.interim += 1
-            self._inbox.defer(Item(self._clock.now(), None, found))
+            self._inbox.defer(Item(self._came(frame), None, found))
+
+    def _came(self, frame: Frame) -> int:
+        return frame.at or self._clock.now()
 
     # ---- within a turn: what an inline run has ready --------------------------------------------
 
@@ -105,7 +134,7 @@ class Reports:
 
     def inline_done(self, station: Station, run: Run, frame: Frame) -> None:
         """An inline run has passed a stage, ended, failed, or died."""
-        head, now = frame.head, self._clock.now()
+        head, now = frame.head, self._came(frame)
         if frame.op == "prepared":
             run.preparing = False
             self._release(station, run)
@@ -192,7 +221,7 @@ class Reports:
             run.raw = frame.parts[0]
             run.prepared = None
             findings = Findings(raw={run.job: run.raw}, facts={run.job: run.facts})
-            self.post(runs.executed(run, frame.head), findings)
+            self.post(runs.executed(run, frame.head), findings, frame.at)
         elif frame.op == "failed":
             self._failed(run, frame)
         elif frame.op == "lost":
@@ -202,7 +231,8 @@ class Reports:
     def postprocessed(self, run: Run, frame: Frame) -> None:
         """A worker has made its result, or not."""
         if frame.op == "done" and frame.parts:
-            self.post(JobPostprocessed(run.job, run.attempt), self._result(run, frame))
+            report = JobPostprocessed(run.job, run.attempt)
+            self.post(report, self._result(run, frame), frame.at)
         elif frame.op == "failed":
             self._failed(run, frame)
         elif frame.op == "lost":

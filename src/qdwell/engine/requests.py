@@ -13,6 +13,7 @@ from typing import Any
 
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Group, Mode
+from qdwell.store.records import JobDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,24 @@ class NewJob:
     api_version: str | None = None
     executions_max: int = 10_000_000  #: of the instance's plan (L14)
     job_id: str | None = None  #: None: the engine makes one (J6)
+
+    def details(self, job_id: str) -> JobDetails:
+        """What is stored of it under its id; its input has no name yet."""
+        return JobDetails(
+            job_id=job_id,
+            program_id=self.program_id,
+            params="",
+            params_bytes=len(self.params),
+            user_id=self.user_id,
+            tags=self.tags,
+            private=self.private,
+            runtime=self.runtime,
+            log_level=self.log_level,
+            cost_s=self.cost_s,
+            calibration_id=self.calibration_id,
+            caller=self.caller,
+            api_version=self.api_version,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ costs one commit instead of three.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +88,9 @@ class Run:
     interim: int = 0  #: interim results so far
     facts: JobFacts = field(default_factory=JobFacts)
     log: list[tuple[str, str]] = field(default_factory=list)
+    behind: deque[tuple[Callable[[Run, Frame], None], Frame]] = field(
+        default_factory=deque
+    )  #: frames that wait until what the first of them brings is stored
     over: bool = False
     handles: dict[int, str | None] = field(default_factory=dict)  #: what the device calls its runs
     adopted: bool = False  #: begun by a process that has died
@@ -120,6 +124,13 @@ class Run:
         lines = [f"{stamp} {lvl} {text}\n" for lvl, text in self.log if _rank(lvl) >= least]
         self.log.clear()
         return "".join(lines)
+
+
+def to_store(frame: Frame) -> tuple[bytes, ...]:
+    """What a frame brings for the store: interim results, raw data, a result."""
+    if frame.op == "interim" or (frame.op == "done" and frame.head.get("last") != PREPARE):
+        return frame.parts
+    return ()
 
 
 def order(

@@ -8,7 +8,8 @@ of power.
   result before a user can see `Completed`, and a lease before a device is touched, if the caller
   commits first and acts then.
 - A blob is durable before any row that refers to it: a small one with the same commit, a large
-  one already when `stage` returns. A blob that no commit refers to may be gone after a restart.
+  one already when `stage` or `ahead` returns. A blob that no commit refers to may be gone after a
+  restart.
 - `set_tags`, `delete_job`, and the one-time reading of a private result are durable when they
   return.
 - A failure at any moment, in the middle of a commit too, leaves the last committed state. After
@@ -100,6 +101,10 @@ class Store(Protocol):
 
     def touch(self, now: int) -> None:
         """Note that the server runs, which a commit does as well; what follows is downtime (C8)."""
+        ...
+
+    def drop_ahead(self, key: str) -> None:
+        """Let go of a file that was written ahead, and remove it unless a job refers to it."""
         ...
 
     def sweep(self, now: int) -> int:

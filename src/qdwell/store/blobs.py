@@ -5,8 +5,9 @@ first refers to them: one sync for all. Large ones are files, so that they do no
 database's log: written to a temporary name, synced, renamed, and their folder synced, before any
 row refers to them. So a blob that a job refers to is durable, always.
 
-`stage` is the way in. What it returns is the hash, and carries the content to the commit. Nothing
-is kept here for a submission that is refused.
+`stage` is the way in. What it returns is the hash, and carries the content to the commit. A large
+content may be written before its turn comes, by `ahead`: then the commit finds its file held, and
+does not wait for a disk or a bucket. Nothing is kept for a submission that is refused.
 
 A file is named by its hash and, where several servers share the place, by the epoch of the server
 that wrote it. A server that was paused, and wakes up after another one has taken over, may still
@@ -23,6 +24,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from qdwell.errors import StoreError, StoreUnavailable
 from qdwell.store.shelves import MARK, Shelf
+from qdwell.store.wanted import Wanted
 
 #: What the database knows of a blob: its content if it is small, else the key of its file.
 ReadRow = Callable[[str], tuple[bytes | None, str] | None]
@@ -51,12 +53,18 @@ class StagedHash(str):
         return str(self), self.content
 
 
+def name_of(key: str) -> str:
+    """The hash in a file's key."""
+    return key.partition("-")[0]
+
+
 class Blobs:
     """The blobs of one store: large ones on `shelf`, small ones where `read_row` finds them."""
 
     def __init__(self, shelf: Shelf, read_row: ReadRow) -> None:
         self.shelf = shelf
         self.epoch: int | None = None  #: set while this process leads, see `postgres.py`
+        self.wanted = Wanted(shelf)
         self._read_row = read_row
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._cache_bytes = 0
@@ -74,6 +82,29 @@ class Blobs:
             self.write_file(name, content)
         self._remember(name, content)
         return name
+
+    def ahead(self, content: bytes) -> str:
+        """Write the file of a large blob before the commit that refers to it, and hold it.
+
+        Returns its key: `let_go` of it when that commit has been made, or will not be.
+
+        Raises:
+            StoreUnavailable: it cannot be written now; nothing is held.
+        """
+        key = self.key(hashlib.sha256(content).hexdigest())
+        self.wanted.hold(key)
+        try:
+            self.wanted.save(key)
+            self.shelf.write(key, content)
+        except BaseException:
+            self.let_go(key)
+            raise
+        self.wanted.written(key)
+        return key
+
+    def let_go(self, key: str) -> None:
+        """A blob that was written ahead need not be held any more."""
+        self.wanted.let_go(key)
 
     def put(self, content: bytes) -> str:
         """Write a file whatever its size, durable when this returns; `stage` is often faster."""
@@ -116,17 +147,18 @@ class Blobs:
     def write_file(self, name: str, content: bytes) -> str:
         """Write the file of a blob, unless it is there; durable on return. Returns its key."""
         key = self.key(name)
-        self.shelf.write(key, content)
+        if not self.wanted.is_there(key):
+            self.wanted.save(key)
+            self.shelf.write(key, content)
         return key
 
     def forget(self, dropped: Mapping[str, str | None]) -> None:
         """Drop blobs that no row refers to any more: each name with the key of its file."""
-        for name, key in dropped.items():
+        for name in dropped:
             with self._lock:
                 content = self._cache.pop(name, None)
                 self._cache_bytes -= len(content) if content is not None else 0
-            if key is not None:
-                self.shelf.remove(key)
+        self.wanted.doom(key for key in dropped.values() if key is not None)
 
     def strays(self, keys: Iterable[str], kept: Container[str | None]) -> list[str]:
         """Those of `keys` that are not `kept`, and that no later leader has written."""

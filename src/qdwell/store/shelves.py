@@ -31,6 +31,7 @@ class Shelf(Protocol):
     """Keeps contents under keys. Every method may raise `StoreUnavailable`, with the place."""
 
     name: str  #: as messages call it
+    remote: bool  #: each call is a request, and may take its time
 
     def write(self, key: str, content: bytes) -> None:
         """Keep it, durable on return; nothing happens if there is one of this key."""
@@ -55,6 +56,8 @@ class Shelf(Protocol):
 
 class FolderShelf:
     """Files in a folder."""
+
+    remote = False
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
@@ -121,6 +124,8 @@ class FolderShelf:
 
 class BucketShelf:
     """Objects below `s3://bucket/prefix`. Keys and addresses come from `options`, then AWS_*."""
+
+    remote = True
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         import obstore

@@ -22,7 +22,7 @@ from qdwell.errors import (
     UnknownJob,
 )
 from qdwell.store import reads, upkeep
-from qdwell.store.blobs import Blobs
+from qdwell.store.blobs import Blobs, name_of
 from qdwell.store.commit import Writer, gather
 from qdwell.store.database import Database
 from qdwell.store.deletion import Deletion
@@ -125,6 +125,14 @@ class SqlStore:
         """Say that the server is alive. See `Store.touch`."""
         with self.database.writing() as connection:
             self._statements.mark_server.run(connection, {"alive": now, "seq": 0})
+
+    def drop_ahead(self, key: str) -> None:
+        """Let go of what was written ahead for nothing. See `Store.drop_ahead`."""
+        name = name_of(key)
+        with self.database.writing() as connection:
+            self.blobs.let_go(key)
+            if not self._content.fetch(connection, {"hash": name}):
+                self.database.after_commit(lambda: self.blobs.forget({name: key}))
 
     def sweep(self, now: int) -> int:
         """Remove what nobody can ask for any more. See `Store.sweep`."""

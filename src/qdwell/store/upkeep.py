@@ -44,8 +44,7 @@ def sweep(database: Database, content: Blobs, now: int) -> int:
 
         def remove() -> None:
             content.forget(dropped)
-            for key in strays:
-                content.shelf.remove(key)
+            content.wanted.doom(strays)
 
         database.after_commit(remove)
     return len(dropped) + len(strays)
