@@ -156,6 +156,21 @@ async def test_a_job_can_be_cancelled_while_its_result_waits(
         await runs(it)
 
 
+async def test_what_comes_onto_the_disk_after_its_jobs_end_is_removed(house: Make) -> None:
+    """Found by the simulation: nobody was left to let go of it."""
+    async with house() as it, shut(it) as gate:
+        large = await it.submit(**MANY)
+        await gate.asked.wait()
+        await it.engine.cancel_job(it.crn, large.id)
+        await it.final(large)
+        gate.open()
+        async with asyncio.timeout(60):
+            while it.store.blobs.wanted.held():
+                await runs(it)
+        await runs(it)
+        assert it.store.blobs.shelf.keys() == []
+
+
 async def test_what_was_stored_ahead_is_held_until_its_jobs_end(house: Make) -> None:
     """Then raw data goes, and the rest when the job is deleted, as what was never held."""
     async with house() as it:

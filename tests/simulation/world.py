@@ -309,6 +309,7 @@ class World:
         assert not len(engine._inbox)
         assert not +engine._memory.pending, engine._memory.pending
         self.life.compare(process.store, process.clock.now(), self.window_ms)
+        assert not process.store.blobs.wanted.held(), "a file is held for nobody"
         process.store.sweep(process.clock.now())
         assert process.store.sweep(process.clock.now()) == 0, "a sweep leaves nothing to sweep"
         found = [str(it) for it in examine(process.store) if not it.harmless]

@@ -66,9 +66,12 @@ class Ahead:
                 except StoreError as error:
                     log.error("result not stored yet", job=job_id, error=str(error))
                     await self._clock.sleep_until(self._clock.now() + AGAIN_MS)
-                else:
+                    continue
+                if wanted():
                     self._held.setdefault(job_id, []).append(key)
-                    break
+                else:  # its job has ended meanwhile, and will not let go of it
+                    await self._in_thread(self._drop, key)
+                break
 
     def ended(self, job_id: str) -> None:
         """The job is final: its commit refers to what it keeps."""
@@ -83,7 +86,7 @@ class Ahead:
         try:
             self._store.drop_ahead(key)
         except StoreError as error:  # the next sweep will find it
-            log.error("input of a refused job not removed", key=key, error=str(error))
+            log.error("blob written for nothing is not removed", key=key, error=str(error))
 
     async def _in_thread(self, work: Callable[..., Any], *args: object) -> Any:
         loop = asyncio.get_running_loop()

@@ -161,8 +161,9 @@ class Blobs:
         self.wanted.doom(key for key in dropped.values() if key is not None)
 
     def strays(self, keys: Iterable[str], kept: Container[str | None]) -> list[str]:
-        """Those of `keys` that are not `kept`, and that no later leader has written."""
-        return [key for key in keys if key not in kept and not self._later(key)]
+        """Those of `keys` that are not `kept` or held, and that no later leader has written."""
+        held = self.wanted.held()
+        return [it for it in keys if it not in kept and it not in held and not self._later(it)]
 
     def _later(self, key: str) -> bool:
         epoch = key.partition("-")[2]

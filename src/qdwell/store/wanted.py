@@ -42,6 +42,11 @@ class Wanted:
         with self._changed:
             self._held.setdefault(key, _Hold()).count += 1
 
+    def held(self) -> frozenset[str]:
+        """The files that are held now."""
+        with self._changed:
+            return frozenset(self._held)
+
     def written(self, key: str) -> None:
         """A file that is held is there."""
         with self._changed:
