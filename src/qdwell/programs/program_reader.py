@@ -52,8 +52,11 @@ def read_model(params: Mapping[str, Any], limits: Limits) -> Any:
         return _models()[version].model_validate(dict(params))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(it) for it in ("params", *first["loc"]))
-        raise BadInput(f"{field}: {first['msg']}", field=field) from error
+        # Between the fields stand words of the models' own, of validators and constrained types.
+        named = (str(it) for it in first["loc"] if str(it).isalnum() or str(it).isidentifier())
+        field = ".".join(("params", *named))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{field}: {reason}", field=field) from error
     except BadInput:
         raise
     except Exception as error:  # Some models decode while they validate: the loaders raise anything
