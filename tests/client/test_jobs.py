@@ -17,6 +17,7 @@ from client.running import Running
 from qdwell import (
     Backend,
     EstimatorV2,
+    IBMInputValueError,
     IBMRuntimeError,
     QiskitRuntimeService,
     RuntimeInvalidStateError,
@@ -147,7 +148,11 @@ def test_tags_and_filters(
     assert ids(job_tags=["filter-me"], program_id="sampler") == [two, one]
     assert ids(job_tags=["filter-me"], created_after=second.creation_date) == [two]
     assert ids(job_tags=["filter-me"], created_before=first.creation_date) == [one]
+    assert ids(job_tags=["filter-me"], created_before=first.creation_date.isoformat()) == [one]
     assert ids(session_id="01nothing") == []
+    for filters in ({"created_after": "yesterday"}, {"created_before": 5}, {"job_tags": "word"}):
+        with pytest.raises(IBMInputValueError, match=r"2026-11-21T07|list of texts"):
+            ids(**filters)
 
 
 def test_what_else_is_known(
@@ -221,6 +226,9 @@ def test_backends_are_found(service: QiskitRuntimeService) -> None:
     assert [it.name for it in service.backends(name="fake_manila")] == ["fake_manila"]
     assert service.backends(min_num_qubits=1000) == []
     assert service.backends(filters=lambda it: it.num_qubits == 5)[0].name == "fake_manila"
+    assert [it.name for it in service.backends(dynamic_circuits=True)] == names
+    assert service.backends(dynamic_circuits=False) == []
+    assert service.least_busy(dynamic_circuits=True).name == "ideal_machine"
     assert service.least_busy().name == "ideal_machine"
     assert service.backend("ideal_machine").status().operational
     manila = service.backend("fake_manila")

@@ -39,6 +39,7 @@ class Catalog:
         *,
         simulator: bool | None = None,
         operational: bool | None = None,
+        dynamic_circuits: bool | None = None,
     ) -> list[Backend]:
         """The backends that match.
 
@@ -48,10 +49,11 @@ class Catalog:
             filters: called with each backend; only those for which it is true.
             simulator: only simulators, or only machines.
             operational: only those that take work, or only those that do not.
+            dynamic_circuits: only those that run circuits with control flow, or only the others.
         """
         entries = self._matching(name, min_num_qubits, simulator, operational)
         found = [self.backend(entry["name"]) for entry in entries]
-        return [it for it in found if filters is None or filters(it)]
+        return [it for it in found if _wanted(it, filters, dynamic_circuits)]
 
     def backend(self, name: str | None = None) -> Backend:
         """The backend of this name; without one, the least busy.
@@ -80,6 +82,7 @@ class Catalog:
         *,
         simulator: bool | None = None,
         operational: bool | None = True,
+        dynamic_circuits: bool | None = None,
     ) -> Backend:
         """The backend with the shortest queue: a machine, and a simulator only if there is none.
 
@@ -91,7 +94,7 @@ class Catalog:
         order = sorted(entries, key=lambda it: (bool(it["is_simulator"]), int(it["queue_length"])))
         for entry in order:
             candidate = self.backend(entry["name"])
-            if filters is None or filters(candidate):
+            if _wanted(candidate, filters, dynamic_circuits):
                 return candidate
         raise QiskitBackendNotFoundError("No backend matches.")
 
@@ -136,3 +139,8 @@ class Catalog:
             "devices"
         ]
         return devices
+
+
+def _wanted(backend: Backend, filters: Filter | None, dynamic_circuits: bool | None) -> bool:
+    dynamic = "dynamic_circuits" in backend.configuration().supported_features
+    return dynamic_circuits in (None, dynamic) and (filters is None or filters(backend))

@@ -23,11 +23,12 @@ from qdwell.client.errors import (
 )
 from qdwell.client.job import RuntimeJob, wait_operation
 from qdwell.client.link import Link
-from qdwell.client.options import RuntimeOptions
+from qdwell.client.options import RuntimeOptions, checked_tags
 from qdwell.client.own_tokens import OwnTokens
 from qdwell.client.session import Batch, Session
 from qdwell.client.submission import Sent, Submission, submit
 from qdwell.client.transport import Request, Sends, Transport, path_of
+from qdwell.client.words import asked_instant
 
 if TYPE_CHECKING:
     from qdwell.client.job import Callback
@@ -218,8 +219,8 @@ class QiskitRuntimeService(Catalog, OwnTokens):
         instance: str | None = None,
         job_tags: Sequence[str] | None = None,
         session_id: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
         descending: bool = True,
     ) -> list[RuntimeJob]:
         """The jobs of the instance, newest first (J26).
@@ -232,6 +233,9 @@ class QiskitRuntimeService(Catalog, OwnTokens):
             instance: the instance in use, by CRN or name; a service has no others.
             created_after, created_before: bounds, inclusive; without a zone they are local time.
             descending: newest first.
+
+        Raises:
+            IBMInputValueError: a bound is no time, or the tags are no list of texts.
         """
         self.check_instance(instance)
         query = [("exclude_params", "true"), ("sort", "DESC" if descending else "ASC")]
@@ -240,12 +244,12 @@ class QiskitRuntimeService(Catalog, OwnTokens):
             ("program", program_id),
             ("session_id", session_id),
             ("pending", None if pending is None else str(pending).lower()),
-            ("created_after", _instant(created_after)),
-            ("created_before", _instant(created_before)),
+            ("created_after", asked_instant("created_after", created_after)),
+            ("created_before", asked_instant("created_before", created_before)),
         ):
             if value is not None:
                 query.append((key, value))
-        query += [("tags", tag) for tag in job_tags or ()]
+        query += [("tags", tag) for tag in checked_tags(job_tags or ())]
         documents = self._pages("/jobs", "jobs", query, limit, skip)
         return [self._job_of(it) for it in documents]
 
@@ -386,10 +390,6 @@ class QiskitRuntimeService(Catalog, OwnTokens):
 
     def __repr__(self) -> str:
         return f"<QiskitRuntimeService({self._account.url!r}, instance={self._instance!r})>"
-
-
-def _instant(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone().isoformat()
 
 
 @functools.cache

@@ -9,6 +9,8 @@ from typing import Any
 
 from qiskit.providers import JobStatus
 
+from qdwell.client.errors import IBMInputValueError
+
 CODE_RAN_TOO_LONG = 1305
 
 
@@ -120,3 +122,20 @@ class QueueInfo:
 
 def _instant(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text).astimezone()
+
+
+def asked_instant(name: str, moment: datetime | str | None) -> str | None:
+    """An instant as the API reads it; without a zone it is local time.
+
+    Raises:
+        IBMInputValueError: it is neither a datetime nor an ISO-8601 text.
+    """
+    if moment is None:
+        return None
+    try:
+        known = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        return known.astimezone().isoformat()
+    except (AttributeError, ValueError) as error:
+        raise IBMInputValueError(
+            f"{name} is a datetime, or a text such as 2026-11-21T07:00:00Z, not {moment!r}."
+        ) from error
