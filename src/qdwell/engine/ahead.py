@@ -63,7 +63,7 @@ class Ahead:
             while large(part) and wanted():
                 try:
                     key = await self._in_thread(self._store.blobs.ahead, part)
-                except StoreError as error:
+                except Exception as error:  # whatever it is: the run has been paid for
                     log.error("result not stored yet", job=job_id, error=str(error))
                     await self._clock.sleep_until(self._clock.now() + AGAIN_MS)
                     continue

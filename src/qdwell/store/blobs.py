@@ -91,11 +91,11 @@ class Blobs:
         Raises:
             StoreUnavailable: it cannot be written now; nothing is held.
         """
-        key = self.key(hashlib.sha256(content).hexdigest())
+        name = hashlib.sha256(content).hexdigest()
+        key = self.key(name)
         self.wanted.hold(key)
         try:
-            self.wanted.save(key)
-            self.shelf.write(key, content)
+            self.write_file(name, content)
         except BaseException:
             self.let_go(key)
             raise
