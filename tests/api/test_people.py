@@ -76,6 +76,10 @@ async def test_a_plan_made_by_command_has_effect_at_once(site: Site) -> None:
     change = {"settings": {"tags_max": 2}}
     assert (await operator.ask("PATCH", where, json=change)).status_code == 204
     assert (await somebody.ask("POST", "/jobs", json=body)).status_code == 200
+    modes = {"settings": {"modes": ["session"]}}
+    assert (await operator.ask("PATCH", where, json=modes)).status_code == 204
+    assert (await operator.get(where)).json()["settings"]["modes"] == ["session"]
+    assert fault(await somebody.ask("POST", "/jobs", json=body))["code"] == 1352
     plan = (await somebody.get(f"//catalog/{name}")).json()
     assert plan["id"] == name
     assert "such as" in fault(await operator.ask("DELETE", where))["message"]
@@ -134,6 +138,8 @@ async def test_what_cannot_be_is_refused_by_name(site: Site, user: User) -> None
         ("PATCH", "/admin/plans/open", {"settings": {"tags_max": 1}}, 400),
         ("POST", "/admin/plans", {"name": "x", "settings": {"tags_max": -1}}, 400),
         ("POST", "/admin/plans", {"name": "x", "settings": {"modes": ["fast"]}}, 400),
+        ("POST", "/admin/plans", {"name": "x", "settings": {"modes": []}}, 400),
+        ("POST", "/admin/plans", {"name": "x", "settings": {"modes": "job"}}, 400),
         ("PATCH", "/admin/accounts/default", {"closed": True}, 400),
         ("POST", "/admin/instances/import", {"account": "c", "rows": [{"name": "/"}]}, 400),
         ("PUT", "/admin/backends/nothing", {"mode": "online"}, 404),

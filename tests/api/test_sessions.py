@@ -159,6 +159,17 @@ async def test_keeping_alive_tells_no_later_end_than_the_window_has(site: Site) 
         await tight.ask("DELETE", f"{path}/close")
 
 
+async def test_a_closed_session_is_not_kept_alive_and_says_that_it_is_closed(user: User) -> None:
+    """It is not told to submit a job, which would be refused; one that was never used is."""
+    path = f"/sessions/{(await user.session())['id']}"
+    seconds = {"seconds": 1}
+    unused = fault(await user.ask("POST", f"{path}/keep_alive", json=seconds))
+    assert (unused["status"], unused["code"]) == (409, "session_not_active")
+    await user.ask("PATCH", path, json={"accepting_jobs": False})
+    closed = fault(await user.ask("POST", f"{path}/keep_alive", json=seconds))
+    assert (closed["code"], closed["field"]) == (1217, "session_id")
+
+
 async def test_a_job_that_the_spend_limit_failed_is_not_told_to_live_longer(site: Site) -> None:
     """I9: no max_time is large enough; what helps is told instead."""
     prepaid = await site.user("prepaid")

@@ -155,6 +155,7 @@ def test_jobs_are_listed_shown_and_fetched(shell: Shell, ran: dict[str, Any]) ->
     assert "50 in " in shell.run("job", "result", job_id).stdout
     assert "does not wait: it is Completed" in shell.run("job", "why", job_id).stdout
     assert shell.run("job", "logs", job_id).stderr == "There is no log; the job is Completed.\n"
+    assert shell.json("job", "logs", job_id) == {"job": job_id, "log": None}
 
 
 def test_a_waiting_job_says_why_and_is_cancelled(shell: Shell) -> None:
@@ -241,6 +242,8 @@ def test_events_are_followed(shell: Shell) -> None:
         (("backend", "pause", "nothing"), 4),
         (("jobs", "--account", "nobody"), 3),
         (("jobs", "--limit", "0"), 2),
+        (("job", "logs", "nothing", "--json"), 4),
+        (("usage", "--csv", "--json"), 2),
         (("run", "missing.qasm"), 1),
         (("run", "circuit.doc"), 1),
         (("run", "bell.qasm", "--shotz", "5"), 1),

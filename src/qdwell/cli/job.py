@@ -81,19 +81,24 @@ def cancel(
 
 
 @job.command("logs")
-def logs(job_id: JobId, account: AccountName = None) -> None:
+def logs(job_id: JobId, as_json: AsJson = False, account: AccountName = None) -> None:
     """Print the log of a job that has ended."""
     from qdwell.client.errors import RequestsApiError
     from qdwell.client.transport import path_of
 
     door = Door(account)
+    text = None
     try:
-        typer.echo(door.text(path_of("jobs", job_id, "logs")), nl=False)
+        text = door.text(path_of("jobs", job_id, "logs"))
     except RequestsApiError as error:
         if error.status_code != 404:
             raise
         status = door.get(path_of("jobs", job_id, "outcome"), result=False)["job"]["status"]
         typer.echo(f"There is no log; the job is {status}.", err=True)
+    if as_json:
+        print_json({"job": job_id, "log": text})
+    elif text is not None:
+        typer.echo(text, nl=False)
 
 
 @job.command("why")

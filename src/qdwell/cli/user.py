@@ -202,6 +202,8 @@ def usage(
     account: AccountName = None,
 ) -> None:
     """Show what the instance used in the present window, and what it has left."""
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv and --json: choose one")
     door = Door(account)
     if as_csv:
         typer.echo(door.text("/usage/ledger", format="csv", by=by), nl=False)

@@ -135,7 +135,8 @@ class OwnTokenRequest(Request):
 
 
 def _setting(field: dataclasses.Field[Any], hint: Any) -> Any:
-    plain = next((it for it in (*typing.get_args(hint), hint) if it in (int, str)), list[str])
+    single = next((it for it in (*typing.get_args(hint), hint) if it in (int, str)), str)
+    plain = list[str] if typing.get_origin(hint) is tuple else single
     range_ = Field(ge=field.metadata["least"], le=field.metadata["most"])
     kind = Annotated[plain, range_] if plain is int else plain
     default = Field(None, description=field.metadata["reason"])
