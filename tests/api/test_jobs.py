@@ -179,6 +179,18 @@ async def test_logs_are_there_once_the_job_has_ended(user: User) -> None:
     assert "failed" in answer.text
 
 
+async def test_the_log_says_which_options_had_no_effect(user: User) -> None:
+    """O45: on a simulator they are never an error. A log of level ERROR leaves it out (O7)."""
+    params = bell() | {"options": {"dynamical_decoupling": {"enable": True}}}
+    told = await user.submit("aer_simulator", params=params)
+    silent = await user.submit("aer_simulator", params=params, log_level="ERROR")
+    assert (await user.finished(told))["status"] == "Completed"
+    assert (await user.finished(silent))["status"] == "Completed"
+    text = (await user.get(f"/jobs/{told}/logs")).text
+    assert "WARNING options.dynamical_decoupling has no effect on a simulator." in text
+    assert fault(await user.get(f"/jobs/{silent}/logs"))["status"] == 404
+
+
 async def test_metrics_have_every_field_at_every_time(user: User) -> None:
     """`usage.quantum_seconds` always exists; what is not reached is null (J34)."""
     running = await user.submit("endless")

@@ -11,7 +11,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from programs.stock import fitted_to, ours
-from programs.test_same_samples import rotation
+from programs.test_same_samples import bell, rotation
 from programs.test_stages import AER, IDEAL, MANILA, failure
 from qdwell.executors import Executor
 
@@ -54,3 +54,27 @@ def test_a_twirled_pub_of_no_elements_ran_at_no_time(executor: Devices) -> None:
     spans = result.metadata["execution"]["execution_spans"]
     assert [span.pub_idxs for span in spans] == [[1]]
     assert spans.start.year > 2000
+
+
+@pytest.mark.parametrize("program_id", ["sampler", "estimator"])
+def test_a_simulator_says_what_of_a_machines_options_has_no_effect(
+    program_id: str, executor: Devices
+) -> None:
+    """O45: never an error, and the samples are those without the options."""
+    circuit = bell() if program_id == "sampler" else bell().remove_final_measurements(inplace=False)
+    pub = (circuit, None, 50) if program_id == "sampler" else (circuit, "ZX")
+    machines = {
+        "execution": {"rep_delay": 0.0003},
+        "dynamical_decoupling": {"enable": True, "sequence_type": "XY4"},
+    }
+    seeded = {"simulator": {"seed_simulator": 5}}
+    result, facts = ours(program_id, [pub], executor(AER), machines | seeded)
+    plain, silent = ours(program_id, [pub], executor(AER), seeded)
+    for name, value in plain[0].data.items():
+        told, theirs = (getattr(it, "array", it) for it in (result[0].data[name], value))
+        assert np.array_equal(told, theirs)
+    assert [note.split()[0] for note in facts.notes] == [
+        "options.execution.rep_delay",
+        "options.dynamical_decoupling",
+    ]
+    assert silent.notes == ()

@@ -30,7 +30,7 @@ from qdwell.executors import Executor, Spec, mock
 from qdwell.programs import Caches, Limits, Work
 
 QISKIT_VERSION = version("qiskit")
-_FACTS = tuple(field.name for field in fields(programs.Facts))
+_FACTS = tuple(it.name for it in fields(programs.Facts) if it.name != "notes")
 _DEVICES_MOST = 16  # devices that a classical worker keeps
 
 
@@ -234,6 +234,7 @@ def _stages(bench: Bench, frame: Frame, progress: Progress) -> None:
             with sandbox.opening():
                 value, facts = programs.prepare(work, device, cache)
             progress.facts = _shown(facts)
+            progress.log += [["WARNING", note] for note in facts.notes]
         elif stage == "execute":
             value, on_device = _execute(bench, frame, pickles.opened(value))
             progress.timings["device"] = on_device

@@ -1,4 +1,5 @@
-"""Options of a simulator, on plain JSON: as it is to be a machine, or noisy (O18, O42).
+"""Options of a simulator, on plain JSON: as it is to be a machine, or noisy (O18, O42), and what of
+a machine's options it cannot follow (O45).
 
 What they do is in `assumed` and in `noise_model`.
 """
@@ -122,3 +123,21 @@ def noise_sent(params: Mapping[str, Any]) -> tuple[Any, str]:
         return (params.get("run_options") or {}).get("noise_model"), "run_options.noise_model"
     simulator = (params.get("options") or {}).get("simulator") or {}
     return simulator.get("noise_model"), "options.simulator.noise_model"
+
+
+def without_effect(params: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Leave out what a simulator has no use for, and say so, one sentence for each option (O45).
+
+    It has no pauses between shots, and its gates take no time in which a qubit could idle.
+    """
+    options = params.get("options") or {}
+    kept, told = dict(options), []
+    execution = options.get("execution") or {}
+    if execution.get("rep_delay") is not None:
+        kept["execution"] = {**execution, "rep_delay": None}
+        told.append("options.execution.rep_delay has no effect on a simulator.")
+    decoupling = options.get("dynamical_decoupling") or {}
+    if decoupling.get("enable"):
+        kept["dynamical_decoupling"] = {**decoupling, "enable": False}
+        told.append("options.dynamical_decoupling has no effect on a simulator.")
+    return ({**params, "options": kept} if told else params), tuple(told)

@@ -21,6 +21,7 @@ from qdwell.programs import (
     sampler,
     sampler_mitigated,
     sampler_v1,
+    simulator_options,
 )
 from qdwell.programs.cache import Cache
 from qdwell.programs.options import check_submission
@@ -61,6 +62,9 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
         noise = noise_model.given(work, params, cache) if work.program_id in _NOISY else None
         if noise is not None:
             device = noise_model.Noisy(device, noise)
+        notes: tuple[str, ...] = ()
+        if device.simulator and work.program_id in _VERSIONED:
+            params, notes = simulator_options.without_effect(params)
         if work.program_id == "estimator" and "version" in params:
             params = mitigation_options.leveled(params, device)
     except BadInput as error:
@@ -76,6 +80,7 @@ def prepare(work: Work, device: Device, cache: Cache) -> tuple[Prepared, Facts]:
     prepared: Prepared
     facts: Facts
     prepared, facts = _PROGRAMS[name].prepare(work, params, device, cache)
+    facts = replace(facts, notes=notes)
     return (prepared if noise is None else replace(prepared, noise=noise)), facts
 
 

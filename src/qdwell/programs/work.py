@@ -57,6 +57,8 @@ class Facts:
     circuit_depths: list[int]
     #: Expected quantum time, by the device's own timing (J35).
     estimate_ms: int
+    #: Sentences for the job's log: what it asked for, and what has no effect (O45).
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
