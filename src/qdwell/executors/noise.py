@@ -234,12 +234,14 @@ def _has_kraus(error: Any) -> bool:
 def _delay_pass(properties: Any, dt: float | None) -> RelaxationNoisePass | None:
     """Relaxation during delays, or None where the calibration lacks T1 or T2 of a qubit.
 
-    The excited population is left at zero: the stock model is made for a temperature of 0 K.
+    The excited population is left at zero: the stock model is made for a temperature of 0 K. A T2
+    that was measured above 2 T1, its physical bound, is taken as the bound, as Aer takes it for
+    gates; the stock model fails at the first delay on such a qubit.
     """
     count = range(len(properties.qubits))
     try:
         t1s = [properties.t1(qubit) for qubit in count]
-        t2s = [properties.t2(qubit) for qubit in count]
+        t2s = [min(properties.t2(qubit), 2 * t1s[qubit]) for qubit in count]
     except BackendPropertyError:
         return None
     return RelaxationNoisePass(t1s=t1s, t2s=t2s, dt=dt, op_types=Delay)
