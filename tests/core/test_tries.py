@@ -59,6 +59,17 @@ def test_a_stop_in_good_order_costs_no_try(down: float, stage: str) -> None:
     assert getattr(job, f"{stage}_tries") == 1
 
 
+def test_a_stop_in_good_order_gives_back_one_try_and_no_other() -> None:
+    """J5: what deaths have cost stays."""
+    world = World()
+    world.submit("J", "A", (2, 4, 2), 0)
+    later = Later(world, 1, 2)
+    later.decide(3, JobLost("J", 2, repeatable=True))
+    assert later.job("J").prepare_tries == 3
+    later.decide(4, ServiceStops())
+    assert later.job("J").prepare_tries == 2
+
+
 def test_a_preparation_that_a_death_cuts_off_counts() -> None:
     """J5: three deaths in its preparation end a job, however often it waited in between."""
     world = World()
