@@ -7,13 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-from qiskit.quantum_info import SparsePauliOp
-from qiskit_ibm_runtime.fake_provider import FakeManilaV2, FakeOslo
+from qiskit.circuit import ParameterExpression, ParameterVector
+from qiskit.quantum_info import Operator, SparsePauliOp
+from qiskit_ibm_runtime.fake_provider import FakeAlmadenV2, FakeManilaV2, FakeOslo
 
 from programs.stock import fitted_to, ours
 from programs.test_same_samples import bell, rotation
 from programs.test_stages import AER, IDEAL, MANILA, failure
 from qdwell.executors import Executor
+from qdwell.programs.library import native
 
 Devices = Callable[[str], Executor]
 
@@ -93,3 +95,19 @@ def test_a_delay_runs_where_t2_was_measured_above_its_bound(executor: Devices) -
     decayed = np.exp(-1_000_000 * model.dt / model.target.qubit_properties[qubit].t1)
     ones = result[0].data.c.get_int_counts().get(1, 0) / 2000
     assert ones == pytest.approx(decayed, abs=0.08)  # readout errors, and three standard errors
+
+
+def test_open_rotations_in_the_gates_of_older_machines_leave_no_open_phase() -> None:
+    """A phase of 36 open terms never ended: level 2, and level 1 from six qubits on, hung there."""
+    target = FakeAlmadenV2().target  # u1, u2, u3
+    for count in (3, 60):
+        circuit = QuantumCircuit(1)
+        for angle in ParameterVector("p", count):
+            circuit.rz(angle, 0)
+            circuit.sx(0)
+        made = native(circuit, target)
+        assert set(made.count_ops()) <= set(target.operation_names)
+        assert not isinstance(made.global_phase, ParameterExpression)
+        angles = np.linspace(0.1, 2.9, count)
+        told, meant = (Operator(it.assign_parameters(angles)) for it in (made, circuit))
+        assert told.equiv(meant)
