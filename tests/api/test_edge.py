@@ -47,6 +47,16 @@ async def test_no_route_ignores_what_it_is_asked(user: User, site: Site) -> None
     await user.ask("DELETE", f"/sessions/{session['id']}/close")
 
 
+@pytest.mark.parametrize("given", ["x", "-1", "60001", "1.5"])
+async def test_a_wait_that_is_no_number_is_refused(user: User, given: str) -> None:
+    """It was taken for none, so that a client's mistake became a loop without a pause."""
+    job_id = await user.submit()
+    for path in (f"/jobs/{job_id}/outcome", "/events"):
+        answer = await user.get(path, params={"wait_ms": given})
+        assert (fault(answer)["status"], fault(answer)["field"]) == (400, "wait_ms")
+        assert "60000" in fault(answer)["message"]
+
+
 async def test_the_server_says_that_it_is_ready(site: Site) -> None:
     """Without any credentials."""
     assert (await site.http.head("/healthz")).status_code == 200  # so some monitors ask

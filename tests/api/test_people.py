@@ -135,6 +135,7 @@ async def test_what_cannot_be_is_refused_by_name(site: Site, user: User) -> None
         ("DELETE", "/admin/tokens/nothing", None, 404),
         ("GET", "/admin/tokens/nothing", None, 404),
         ("GET", "/admin/plans/nothing", None, 404),
+        ("GET", "/admin/audit?before=x", None, 400),
         ("PATCH", "/admin/plans/open", {"settings": {"tags_max": 1}}, 400),
         ("POST", "/admin/plans", {"name": "x", "settings": {"tags_max": -1}}, 400),
         ("POST", "/admin/plans", {"name": "x", "settings": {"modes": ["fast"]}}, 400),

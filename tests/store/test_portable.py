@@ -12,7 +12,7 @@ import pytest
 from conformance.stores.world import NOW, WINDOW_MS, World
 from pgserver import Server
 from qdwell.errors import StoreError, StoreUnavailable
-from qdwell.store import Place, Store, accounts, open_store
+from qdwell.store import Place, Store, accounts, open_store, portable
 from qdwell.store.blobs import INLINE_BYTES_MAX
 from qdwell.store.doctor import examine
 from qdwell.store.portable import back_up, restore
@@ -145,6 +145,22 @@ def test_what_is_there_is_never_overwritten(world: World, place: Place, tmp_path
         restore(tmp_path / "backup", place)
     with pytest.raises(StoreUnavailable, match="is no backup"):
         restore(tmp_path / "nothing", place)
+
+
+def test_a_backup_that_fails_leaves_nothing_in_the_way(
+    world: World, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try finds the folder empty."""
+    world.finished(params=LARGE)
+
+    def full(*_: object) -> None:
+        raise StoreUnavailable("no room")
+
+    with monkeypatch.context() as broken, pytest.raises(StoreUnavailable, match="no room"):
+        broken.setattr(portable, "_copy_database", full)
+        back_up(world.store, place.folder, tmp_path / "backup")
+    assert list((tmp_path / "backup").iterdir()) == []
+    back_up(world.store, place.folder, tmp_path / "backup")
 
 
 def test_a_backup_that_lacks_a_blob_is_not_restored(

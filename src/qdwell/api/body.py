@@ -218,6 +218,17 @@ class Query:
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
         return number if least <= number <= most else default
 
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number from 0 to `most`; the default if it is absent."""
+        text = self.text(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) <= most):
+            raise BadInput(
+                f"{name} must be a whole number from 0 to {most}, not {text!r}.", field=name
+            )
+        return int(text)
+
     def choice(self, name: str, choices: Iterable[str]) -> str | None:
         """One of the words, or None if absent."""
         text = self.text(name)

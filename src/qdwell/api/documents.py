@@ -32,7 +32,7 @@ STATUS_RAN_TOO_LONG = "Cancelled - Ran too long"
 #: What to do about an end that the scheduler decided; a worker's failures bring their own.
 _SOLUTIONS: Mapping[int, str] = {
     CODE_CANCELLED: "Submit the job again if its result is still wanted.",
-    CODE_RAN_TOO_LONG: "Give the job a larger max_execution_time, or split it into smaller jobs.",
+    CODE_RAN_TOO_LONG: "Split it up, or raise max_execution_time as far as the plan allows.",
     CODE_SESSION_CLOSED: "Submit the job again, in a session with a larger max_time.",
 }
 _CLIENT = re.compile(r"qiskit_ibm_runtime-(\d+)\.(\d+)")

@@ -81,7 +81,7 @@ class PeopleRoutes(OperatorRoutes[People]):
         """List what operators did, newest first; `before` a line's id: those that are older."""
         query = Query(request, AUDIT_QUERY)
         limit = query.page("limit", 100, PAGE_MAX)
-        before = query.page("before", 0, 2**53) or None
+        before = query.number("before", 0, 2**53) or None
         words = {name: query.text(name) for name in ("actor", "action", "subject")}
         return await self._list(
             request, "audit", lambda it: it.audit(limit, before=before, **words), AUDIT_QUERY

@@ -39,7 +39,7 @@ class Push:
         """Show a job, and its result if it has completed; held until then, or for `wait_ms`."""
         caller = await self._parts.caller(request)
         query = Query(request, ("wait_ms", "result"))
-        held = query.page("wait_ms", 0, HELD_MS_MAX, least=0)
+        held = query.number("wait_ms", 0, HELD_MS_MAX)
         told = await self._outcomes.tell(
             request,
             caller,
@@ -70,7 +70,7 @@ class Push:
                 media_type="text/event-stream",
                 headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
             )
-        held = query.page("wait_ms", 0, HELD_MS_MAX, least=0)
+        held = query.number("wait_ms", 0, HELD_MS_MAX)
         cursor, changes, reset = self._feed.since(after, whose)
         if held and after is not None and not changes and not reset:
             await self._feed.wait_change(whose, held)

@@ -106,6 +106,7 @@ class Door:
         from qdwell.client.service import QiskitRuntimeService
 
         it = self.account
+        self.get("/instances")  # a server that is away is told in seconds: that client is patient
         return QiskitRuntimeService(url=it.url, token=it.token, instance=it.instance)
 
 

@@ -98,7 +98,7 @@ def show_progress(
                 return rest
             ms = REFRESH_MS if rest is None else max(1, int(min(REFRESH_MS, rest * 1000)))
             # Straight to the watcher: a result must not be fetched on the way.
-            ended = service.link.watcher.wait(Hold(tuple(job.job_id() for job in left), ms))
+            ended = service.link.watcher.wait(Hold(tuple(job.job_id() for job in left), ms, rest))
     finally:
         close()
 

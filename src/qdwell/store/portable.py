@@ -43,6 +43,22 @@ def back_up(store: Store, source: Path, target: Path) -> int:
     if target.exists() and any(target.iterdir()):
         raise StoreUnavailable(f"{target} is not empty; a backup wants a folder of its own")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return _fill(store, source, target)
+    except BaseException:
+        _empty(target)  # or the next try would find a folder that is not its own
+        raise
+
+
+def _empty(folder: Path) -> None:
+    for each in folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink(missing_ok=True)
+
+
+def _fill(store: Store, source: Path, target: Path) -> int:
     shelf = FolderShelf(target / "blobs")
     for _ in range(_TRIES):
         files = store.blobs.shelf.keys()
