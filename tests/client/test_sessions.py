@@ -155,7 +155,7 @@ def test_only_what_is_held_is_kept(machine: Backend, bell: QuantumCircuit) -> No
             session.keep_alive(3_601)
         with pytest.raises(IBMInputValueError, match="seconds"):
             session.keep_alive(0)
-    with pytest.raises(RequestsApiError, match="not active"):
+    with pytest.raises(RequestsApiError, match="has been closed"):
         session.keep_alive(5)
 
 

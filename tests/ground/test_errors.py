@@ -44,7 +44,7 @@ ANSWERS = [
     (errors.IdentityUnknown("ada@example.org", "ada"), 403, "identity_unknown"),
     (errors.ProviderUnavailable("It does not answer."), 424, "provider_unavailable"),
     (errors.UnknownRoute("/x"), 404, "not_found"),
-    (errors.MethodNotAllowed("PUT", "/x"), 405, "method_not_allowed"),
+    (errors.MethodNotAllowed("PUT", "/x", ("GET", "POST")), 405, "method_not_allowed"),
 ]
 
 

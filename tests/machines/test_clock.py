@@ -123,9 +123,7 @@ def test_without_a_clock_the_estimate_is_the_baseline() -> None:
     assert prepared_ms(device, [(bell(), None, 1_000)], {}) == 2_350
 
 
-@pytest.mark.parametrize(
-    ("kind", "said"), [("ideal", "0 to 0.0005"), ("aer", "does not let"), ("scripted", "not let")]
-)
+@pytest.mark.parametrize(("kind", "said"), [("ideal", "0 to 0.0005"), ("scripted", "does not let")])
 def test_a_rep_delay_that_the_device_does_not_take_fails_the_job(kind: str, said: str) -> None:
     with pytest.raises(ProgramError, match=r"rep_delay = 1: .*") as failed:
         prepared_ms(make(Spec("box", kind)), [(bell(), None, 10)], {"execution": {"rep_delay": 1}})

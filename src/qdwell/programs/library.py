@@ -174,10 +174,11 @@ def native(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
     if {"rz", "sx"} <= set(target.operation_names):
         return circuit
     basis = [name for name in target.operation_names if name not in CONTROL_FLOW_OP_NAMES]
+    library = _without_phases() if "u1" in basis else SessionEquivalenceLibrary
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            translator = BasisTranslator(_equivalences(), basis)
+            translator = BasisTranslator(library, basis)
             made: QuantumCircuit = PassManager([translator]).run(circuit)
     except TranspilerError:
         return circuit
@@ -185,8 +186,8 @@ def native(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
 
 
 @functools.cache
-def _equivalences() -> EquivalenceLibrary:
-    """Qiskit's, but `rz` is `u1` without its global phase, which no measurement sees.
+def _without_phases() -> EquivalenceLibrary:
+    """Qiskit's for machines of `u1`: `rz` is that without its global phase, which nobody measures.
 
     That phase would gather a term of every open parameter, and the time that Qiskit takes for such
     a sum doubles with each few: 24 parameters take 1.6 s, and 36 never end.
