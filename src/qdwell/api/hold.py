@@ -24,7 +24,7 @@ from zlib import crc32
 
 from qdwell.core.job import Job, JobState
 
-YOUNG_MS = 300  # a session iteration of a small problem ends well within
+YOUNG_MS = 1_000  # most small problems end within; the bound holds for it as well
 PACE_MS = 70  # between two answers about one job; a person or a plotted line needs no more
 PACE_SPREAD_MS = 25
 LOOP_GAP_MS = (PACE_MS + PACE_SPREAD_MS, 700)  # the stock client asks again after 100 or 500 ms
