@@ -63,7 +63,7 @@ async def expired(site: Site, of: User) -> User:
     """The user themselves, by a token whose end has come."""
     people = book(site)
     now = SystemClock().now()
-    token = people.create_token(of.credentials.user_id, "brief", expires_at=now + 10**7)
+    token = people.create_token(of.credentials.user_id, "brief", lasts_ms=10**7)
     made = await signed_in(site, token, of.crn, of)
     brief = [it for it in people.tokens(of.credentials.user_id) if it["name"] == "brief"]
     with site.store.database.writing() as connection:

@@ -234,7 +234,7 @@ async def test_a_token_makes_none_that_may_more(site: Site, team: Team) -> None:
     reading = await signed_in(site, people.create_token(name, "reading", "read"))
     assert (await reading.send(place, **fields)).status_code == 403
     assert (await reading.send(f"{place}/revoke", id="x")).status_code == 403
-    narrow = people.create_token(name, "narrow", "full", team.account, now + DAY_MS)
+    narrow = people.create_token(name, "narrow", "full", team.account, DAY_MS)
     by_narrow = await signed_in(site, narrow)
     made = shown_token((await by_narrow.send(place, **fields)).text)
     owner = accounts.token_owner(site.store, made, now)

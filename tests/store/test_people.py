@@ -54,9 +54,13 @@ def test_a_class_list_is_made_whole_or_not_at_all(store: Store, people: People) 
 
 def test_a_token_ends_by_time_by_hand_and_with_its_user(store: Store, people: People) -> None:
     """Expiring, revocable; its last use is known."""
-    token = people.create_token("default", "brief", expires_at=NOW + 1_000)
+    token = people.create_token("default", "brief", lasts_ms=999)
     assert accounts.token_owner(store, token, NOW + 999) is not None
     assert accounts.token_owner(store, token, NOW + 1_000) is None
+    for lasts_ms, end in ((500, NOW + 501), (2_000, NOW + 999), (None, NOW + 999)):
+        bound = people.create_token("default", "bound", lasts_ms=lasts_ms, latest=NOW + 999)
+        assert accounts.token_owner(store, bound, end - 1) is not None
+        assert accounts.token_owner(store, bound, end) is None
     other = people.create_token("default", "other")
     owner = accounts.token_owner(store, other, NOW + 5)
     assert owner is not None

@@ -98,7 +98,7 @@ async def own_tokens(parts: Parts, owner: Owner) -> list[dict[str, Any]]:
 
 
 async def make_token(
-    parts: Parts, owner: Owner, name: str, scope: str, instance: str | None, ends: int | None
+    parts: Parts, owner: Owner, name: str, scope: str, instance: str | None, lasts_ms: int | None
 ) -> str:
     """Make a token for oneself; return it.
 
@@ -111,9 +111,7 @@ async def make_token(
         raise NotAllowed()
     if owner.only is not None:
         instance = owner.only
-    if owner.expires_at is not None:
-        ends = owner.expires_at if ends is None else min(ends, owner.expires_at)
-    book = book_of(parts, owner)
+    book, user, latest = book_of(parts, owner), owner.user_id, owner.expires_at
     return await changed(
-        parts, lambda: book.create_token(owner.user_id, name, scope, instance, ends)
+        parts, lambda: book.create_token(user, name, scope, instance, lasts_ms, latest)
     )

@@ -178,12 +178,9 @@ class PeopleRoutes(OperatorRoutes[People]):
     async def create_token(self, request: Request) -> Response:
         """Make a token; this answer is the only place where it is ever shown."""
         book, asked = await self._asked(request, m.NewTokenRequest)
-        ends = None
-        if asked.expires_in_seconds is not None:
-            ends = self._parts.clock.now() + asked.expires_in_seconds * 1000
-        made = await self._change(
-            lambda: book.create_token(asked.user, asked.name, asked.scope, asked.instance, ends)
-        )
+        lasts_ms = asked.expires_in_seconds and asked.expires_in_seconds * 1000
+        more = (asked.name, asked.scope, asked.instance, lasts_ms)
+        made = await self._change(lambda: book.create_token(asked.user, *more))
         return reply({"token": made, "name": asked.name})
 
     async def revoke_token(self, request: Request, token_id: str) -> Response:

@@ -43,11 +43,9 @@ class TokenRoutes:
         """Make a token for oneself; this answer is the only place where it is ever shown."""
         owner = await self._changing(request)
         asked = await read_message(request, OwnTokenRequest, BODY_BYTES_MAX, 4)
-        ends = None
-        if asked.expires_in_seconds is not None:
-            ends = self._parts.clock.now() + asked.expires_in_seconds * 1000
+        lasts_ms = asked.expires_in_seconds and asked.expires_in_seconds * 1000
         only = None if asked.instance is None else _crn(owner, asked.instance)
-        made = await make_token(self._parts, owner, asked.name, asked.scope, only, ends)
+        made = await make_token(self._parts, owner, asked.name, asked.scope, only, lasts_ms)
         return reply({**await self._one(owner, token_id(made)), "token": made})
 
     async def revoke(self, request: Request, token_id: str) -> Response:

@@ -16,7 +16,6 @@ import typer
 from qdwell.cli.admin import DATA_DIR, DataDir, people, show_list, show_one, shut
 from qdwell.cli.asking import AsJson
 from qdwell.cli.credentials import read_server, render, settings_for
-from qdwell.clock import SystemClock
 from qdwell.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -301,8 +300,8 @@ def create_token(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Make a token of a user, and print it. It is shown only now."""
-    ends = None if days is None else SystemClock().now() + days * 86_400_000
-    typer.echo(people(data_dir, lambda it: it.create_token(name, label, scope, only, ends)))
+    lasts_ms = days and days * 86_400_000
+    typer.echo(people(data_dir, lambda it: it.create_token(name, label, scope, only, lasts_ms)))
 
 
 def audit(

@@ -12,8 +12,8 @@ from qdwell.console.forms import (
     DAYS,
     PAGE_SIZE,
     acted,
-    end_of,
     label,
+    lasts_ms,
     paged,
     told,
 )
@@ -111,12 +111,9 @@ class AdminPeoplePages:
             if what != "create":
                 raise BadInput("do must be create or revoke.", field="do")
             user, name = label(fields, "user", "User"), label(fields, "name", "Name")
-            only, ends = (
-                fields.get("instance", "").strip() or None,
-                end_of(fields, parts.clock.now()),
-            )
-            scope = fields.get("scope", "full")
-            made = await changed(parts, lambda: book.create_token(user, name, scope, only, ends))
+            only, scope = fields.get("instance", "").strip() or None, fields.get("scope", "full")
+            good = lasts_ms(fields)
+            made = await changed(parts, lambda: book.create_token(user, name, scope, only, good))
             return {"name": f"{user}: {name}", "token": made}
 
         return await acted(request, visitor, act, self.tokens, TOKENS)

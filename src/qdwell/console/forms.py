@@ -90,14 +90,14 @@ def seconds(fields: Mapping[str, str], name: str, word: str) -> int | None:
     return number
 
 
-def end_of(fields: Mapping[str, str], now: int) -> int | None:
-    """When a token ends: the days of the form from now on, or None for never."""
+def lasts_ms(fields: Mapping[str, str]) -> int | None:
+    """How long a token is good: the days of the form, or None for always."""
     days = fields.get("days", "")
     if days == "never":
         return None
     if days not in map(str, DAYS):
         raise BadInput(f"days must be {', '.join(map(str, DAYS))}, or never.", field="days")
-    return now + int(days) * DAY_MS
+    return int(days) * DAY_MS
 
 
 def segment(text: str) -> str:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from qdwell.api.changes import administers, book_of, make_token, may_end, own_tokens
 from qdwell.api.edge import not_found
 from qdwell.api.operators import changed, taught
-from qdwell.console.forms import DAYS, acted, end_of, label, told
+from qdwell.console.forms import DAYS, acted, label, lasts_ms, told
 from qdwell.console.signin import Visitor
 from qdwell.console.site import Site
 from qdwell.errors import BadInput, NotAllowed
@@ -60,11 +60,8 @@ class TokenPages:
             if scope not in SCOPES:
                 raise BadInput("scope must be full or read.", field="scope")
             only = visitor.crn if fields.get("only") else None
-            ends = end_of(fields, parts.clock.now())
-            return {
-                "name": name,
-                "token": await make_token(parts, owner, name, scope, only, ends),
-            }
+            made = await make_token(parts, owner, name, scope, only, lasts_ms(fields))
+            return {"name": name, "token": made}
 
         return await acted(request, visitor, act, self.show, PLACE)
 

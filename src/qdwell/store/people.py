@@ -239,11 +239,23 @@ class People(IdentityBook):
         name: str,
         scope: str = "full",
         instance: str | None = None,
-        expires_at: int | None = None,
+        lasts_ms: int | None = None,
+        latest: int | None = None,
     ) -> str:
-        """Make a token of a user; return it, which nobody can do again."""
+        """Make a token of a user; return it, which nobody can do again.
+
+        Args:
+            user: its name or id.
+            name: what the token is for.
+            scope: `full`, or `read`: it changes nothing.
+            instance: the only one that it is for; default: all of the user's.
+            lasts_ms: it ends so much later than it was made; default: never.
+            latest: it ends no later than then, in milliseconds since 1970; default: no bound.
+        """
         if scope not in SCOPES:
             raise BadName("scope", scope, SCOPES)
+        own_end = None if lasts_ms is None else self._now + lasts_ms
+        expires_at = min((it for it in (own_end, latest) if it is not None), default=None)
         more = {"scope": scope, "instance": instance, "expires_at": expires_at}
         with self._changing("token create", user, name=name, **more) as it:
             user_id = self._find(it, users, user)["id"]
