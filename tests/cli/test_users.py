@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ from typing import Any
 import pytest
 from qiskit import qpy
 from typer.testing import CliRunner
+
+from qdwell.cli.asking import Door
+from qdwell.client.accounts import Account
+from qdwell.client.errors import ServerUnreachable
+from qdwell.client.transport import PATIENCE_S
 
 CONFIG = """
 [[backends]]
@@ -335,3 +341,18 @@ def test_own_tokens_are_listed_made_and_revoked(shell: Shell) -> None:
     assert whole["token"]
     assert whole["instance"].startswith("crn:")
     assert shell.run("tokens", "revoke", whole["id"]).exit_code == 0
+
+
+def test_commands_that_run_jobs_do_not_wait_for_a_server_that_is_not_there(shell: Shell) -> None:
+    """They find it with the patience of all commands, and wait for a job with that of a program."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = Account(f"http://127.0.0.1:{taken.getsockname()[1]}", shell.token)
+    door = Door(nobody)
+    door.transport.patience_s = 0.01
+    with pytest.raises(ServerUnreachable):
+        door.service()
+    door = Door(Account(shell.url, shell.token))
+    assert door.transport.patience_s < PATIENCE_S
+    with door.service() as service:
+        assert service.link.transport is door.transport
+        assert door.transport.patience_s == PATIENCE_S

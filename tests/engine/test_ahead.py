@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 
 from engine.house import House, sampler, scripted
+from qdwell.clock import ManualClock
+from qdwell.core.events import JobFailed, JobLost
 from qdwell.core.job import Job
 from qdwell.core.scheduler import Scheduler
 from qdwell.engine import ahead
+from qdwell.engine.frames import Frame
+from qdwell.engine.inbox import Item
+from qdwell.engine.runs import Run
 from qdwell.errors import StoreUnavailable, UnknownBackend
 from qdwell.store.blobs import INLINE_BYTES_MAX
 from qdwell.store.shelves import FolderShelf
@@ -154,6 +159,28 @@ async def test_a_job_can_be_cancelled_while_its_result_waits(
         await it.engine.cancel_job(it.crn, large.id)
         assert (await it.final(large)).job.state == "cancelled"
         await runs(it)
+
+
+@pytest.mark.parametrize("head", [{"op": "failed", "stage": "execute"}, {"op": "lost"}])
+async def test_what_waits_behind_a_large_result_is_dated_when_it_came(
+    house: Make, monkeypatch: pytest.MonkeyPatch, head: dict[str, str]
+) -> None:
+    """A run that failed holds its machine no longer because the disk is slow (C8)."""
+    clock = ManualClock(1_000_000)
+    async with house(clock=clock) as it, shut(it) as gate:
+        reports, told = it.engine._actions.reports, asyncio.Queue[Item]()
+        monkeypatch.setattr(it.engine._inbox, "post", told.put_nowait)
+        run = Run("job", 1, it.backend)
+        interim = Frame({"op": "interim"}, (b"x" * (INLINE_BYTES_MAX + 1),))
+        reports.heard(run, reports.executed, interim)
+        reports.heard(run, reports.executed, Frame(dict(head)))
+        came = clock.now()
+        await gate.asked.wait()
+        clock.advance(60_000)
+        gate.open()
+        item = await asyncio.wait_for(told.get(), 60)
+        assert (item.at, clock.now() - came) == (came, 60_000)
+        assert isinstance(item.event, JobFailed | JobLost)
 
 
 async def test_what_comes_onto_the_disk_after_its_jobs_end_is_removed(house: Make) -> None:

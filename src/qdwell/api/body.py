@@ -214,8 +214,7 @@ class Query:
 
     def page(self, name: str, default: int, most: int, least: int = 1) -> int:
         """A number of a page; one that is out of range silently is the default (J27)."""
-        text = self._params.get(name, "")
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
+        number = _whole(self._params.get(name, ""))
         return number if least <= number <= most else default
 
     def number(self, name: str, default: int, most: int) -> int:
@@ -223,11 +222,11 @@ class Query:
         text = self.text(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) <= most):
+        if not 0 <= (number := _whole(text)) <= most:
             raise BadInput(
                 f"{name} must be a whole number from 0 to {most}, not {text!r}.", field=name
             )
-        return int(text)
+        return number
 
     def choice(self, name: str, choices: Iterable[str]) -> str | None:
         """One of the words, or None if absent."""
@@ -236,3 +235,8 @@ class Query:
         if text is not None and text not in words:
             raise BadInput(f"{name} must be one of {', '.join(words)}, not {text!r}.", field=name)
         return text
+
+
+def _whole(text: str) -> int:
+    """The number that digits say; -1 if it is none, or beyond any bound of ours."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 17 else -1

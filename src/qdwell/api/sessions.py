@@ -134,7 +134,7 @@ class Sessions:
         group = await self._group(caller, session_id)
         if not group.session:
             raise BadInput("A batch holds no machine that could be kept.", field="session_id")
-        if group.closed_at is not None or not group.accepting:
+        if not group.accepting:
             raise SessionClosed(session_id)
         most = parts.plan(caller).session_keep_alive_max_seconds
         if asked.seconds > most:

@@ -104,10 +104,14 @@ class Door:
     def service(self) -> QiskitRuntimeService:
         """The whole client, which takes longer to load."""
         from qdwell.client.service import QiskitRuntimeService
+        from qdwell.client.transport import PATIENCE_S
 
-        it = self.account
-        self.get("/instances")  # a server that is away is told in seconds: that client is patient
-        return QiskitRuntimeService(url=it.url, token=it.token, instance=it.instance)
+        it, transport = self.account, self._transport
+        service = QiskitRuntimeService(
+            url=it.url, token=it.token, instance=it.instance, transport=transport
+        )
+        transport.patience_s = PATIENCE_S  # it is there: a job that is waited for may outlive it
+        return service
 
 
 def print_json(value: Any) -> None:

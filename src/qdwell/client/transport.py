@@ -141,7 +141,7 @@ class Transport:
         self._tls = trusted() if parts.scheme == "https" else None
         self._api_token = token
         self._application = application
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._idle: list[http.client.HTTPConnection] = []
         # A user who closes nothing, or whose program ends, leaves no open socket behind.
         weakref.finalize(self, _close_all, self._idle)
@@ -205,7 +205,7 @@ class Transport:
         repeat = request.repeat
         if repeat is None:
             repeat = request.method in ("GET", "PUT", "DELETE")
-        own_s = self._patience_s
+        own_s = self.patience_s
         patience_s = own_s if request.patience_s is None else min(own_s, request.patience_s)
         end = stopwatch_ns() + int(patience_s * 1e9)
         pauses = _pauses()

@@ -156,7 +156,7 @@ class Reports:
             self.inline_over(run, station)
             report = runs.lost(run, repeatable=station.repeatable)
             if run.preparing:
-                self.post(report)
+                self.post(report, at=frame.at)
             else:
                 run.milestones[EXECUTE] = Milestone(now, report)
                 self._due(run)
@@ -213,7 +213,7 @@ class Reports:
         elif frame.op == "failed":
             self._failed(run, frame)
         elif frame.op == "lost":
-            self.post(runs.lost(run, repeatable=True))
+            self.post(runs.lost(run, repeatable=True), at=frame.at)
 
     def executed(self, run: Run, frame: Frame) -> None:
         """The device's process has run it, or not."""
@@ -226,7 +226,7 @@ class Reports:
             self._failed(run, frame)
         elif frame.op == "lost":
             station = self._stations[run.backend]
-            self.post(runs.lost(run, repeatable=station.repeatable))
+            self.post(runs.lost(run, repeatable=station.repeatable), at=frame.at)
 
     def postprocessed(self, run: Run, frame: Frame) -> None:
         """A worker has made its result, or not."""
@@ -236,11 +236,11 @@ class Reports:
         elif frame.op == "failed":
             self._failed(run, frame)
         elif frame.op == "lost":
-            self.post(runs.lost(run, repeatable=True))
+            self.post(runs.lost(run, repeatable=True), at=frame.at)
 
     def _failed(self, run: Run, frame: Frame) -> None:
         report = runs.failure(run, frame)
-        self.post(report, self._failure_findings(run, report))
+        self.post(report, self._failure_findings(run, report), frame.at)
 
     def _result(self, run: Run, frame: Frame) -> Findings:
         found = Findings(facts={run.job: run.facts})

@@ -88,9 +88,8 @@ class Run:
     interim: int = 0  #: interim results so far
     facts: JobFacts = field(default_factory=JobFacts)
     log: list[tuple[str, str]] = field(default_factory=list)
-    behind: deque[tuple[Callable[[Run, Frame], None], Frame]] = field(
-        default_factory=deque
-    )  #: frames that wait until what the first of them brings is stored
+    #: Frames that wait until what the first of them brings is stored, with what takes each.
+    behind: deque[tuple[Callable[[Run, Frame], None], Frame]] = field(default_factory=deque)
     over: bool = False
     handles: dict[int, str | None] = field(default_factory=dict)  #: what the device calls its runs
     adopted: bool = False  #: begun by a process that has died

@@ -84,7 +84,10 @@ class Wanted:
         """Have these removed; one that is held, when it is let go and nobody refers to it."""
         if not self._shelf.remote:
             for key in keys:
-                self._remove(key, doomed=False)
+                with self._changed:
+                    free = self._claim(key)
+                if free:
+                    self._remove(key)
             return
         with self._changed:
             self._doomed.update(dict.fromkeys(keys))
@@ -100,27 +103,33 @@ class Wanted:
             self._changed.wait_for(lambda: not (self._doomed or self._going))
 
     def _remove_all(self) -> None:
-        while True:
-            with self._changed:
-                if not self._doomed:
-                    self._thread = None
-                    return
-                key = next(iter(self._doomed))
+        while (key := self._next()) is not None:
             try:
-                self._remove(key, doomed=True)
+                self._remove(key)
             except StoreUnavailable as error:  # it is in the way until the next sweep
                 log.error("blob not removed", key=key, error=str(error))
 
-    def _remove(self, key: str, *, doomed: bool) -> None:
+    def _next(self) -> str | None:
+        """The next one that is free to go; None: none is left, and the thread ends."""
         with self._changed:
-            if doomed and key not in self._doomed:
-                return  # called off
-            self._doomed.pop(key, None)
-            if key in self._held:
-                self._held[key].doomed = True
-                self._changed.notify_all()
-                return
-            self._going.add(key)
+            while self._doomed:
+                key = next(iter(self._doomed))
+                del self._doomed[key]
+                if self._claim(key):
+                    return key
+            self._thread = None
+            self._changed.notify_all()
+            return None
+
+    def _claim(self, key: str) -> bool:
+        """Whether it is free to go, under the lock: whoever writes it waits from now on."""
+        if key in self._held:
+            self._held[key].doomed = True
+            return False
+        self._going.add(key)
+        return True
+
+    def _remove(self, key: str) -> None:
         try:
             self._shelf.remove(key)
         finally:
