@@ -61,7 +61,9 @@ Target = Callable[[bytes], object]
 def _read_query(data: bytes) -> None:
     """As every list reads its query: strictly, each parameter by its kind."""
     scope = {"type": "http", "query_string": data, "headers": []}
-    query = body.Query(Request(scope), LIST_QUERY)
+    request = Request(scope)
+    _meant(body.check_query, request, LIST_QUERY)
+    query = body.Query(request)
     for name in LIST_QUERY:
         query.text(name)
         query.texts(name)

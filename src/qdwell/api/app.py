@@ -22,10 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from qdwell import __version__
 from qdwell.api.admin import Admin
 from qdwell.api.auth import Auth
-from qdwell.api.backends import Backends
+from qdwell.api.backends import BACKENDS_QUERY, Backends
+from qdwell.api.body import check_query
 from qdwell.api.discovery import Discovery
 from qdwell.api.docs import docs_page
-from qdwell.api.edge import EXPERIMENTAL, HANDLERS, Edge, Hot, guards_of, reply
+from qdwell.api.edge import EXPERIMENTAL, HANDLERS, Edge, Endpoint, Hot, guards_of, reply
 from qdwell.api.feed import Feed
 from qdwell.api.jobs import LIST_QUERY, Jobs
 from qdwell.api.ledger import LEDGER_QUERY, LedgerRoute
@@ -65,10 +66,10 @@ class Route:
 
     method: str
     path: str
-    endpoint: Callable[..., Any]
+    endpoint: Endpoint
     answers: type[BaseModel] | str | None = None  #: a JSON model, or the media type of other text
     takes: type[BaseModel] | None = None
-    query: tuple[str, ...] = ()
+    query: tuple[str, ...] | None = ()  #: what it may be asked with; None: not ours to say
     section: str = RUNTIME
     hot: bool = False  #: each step of a session asks it
 
@@ -111,7 +112,7 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("POST", f"{session}/{{session_id}}/keep_alive", sessions.keep_alive, m.SessionDocument,
           m.KeepAliveRequest, section=ADDED),
         R("DELETE", f"{session}/{{session_id}}/close", sessions.cancel),
-        R("GET", backend, backends.list, m.DeviceList),
+        R("GET", backend, backends.list, m.DeviceList, query=BACKENDS_QUERY),
         R("GET", f"{machine}/configuration", backends.configuration, blob, query=which),
         R("GET", f"{machine}/properties", backends.properties, blob,
           query=(*which, "updated_before")),
@@ -119,10 +120,10 @@ def routes(parts: Parts, metrics: Metrics) -> list[Route]:
         R("GET", f"{BASE}/usage/ledger", LedgerRoute(parts).read, m.UsageLedger,
           query=LEDGER_QUERY, section=ADDED),
         R("GET", f"{BASE}/workloads", usage.workloads, m.WorkloadList, query=WORKLOAD_QUERY),
-        R("POST", "/identity/token", parts.auth.exchange, m.Token, section=BESIDE),
+        R("POST", "/identity/token", parts.auth.exchange, m.Token, query=None, section=BESIDE),
         R("POST", "/v3/resources/search", discovery.search, m.SearchPage, m.SearchRequest,
-          section=BESIDE),
-        R("GET", "/catalog/{plan_id}", discovery.plan, m.CatalogEntry, section=BESIDE),
+          query=None, section=BESIDE),
+        R("GET", "/catalog/{plan_id}", discovery.plan, m.CatalogEntry, query=None, section=BESIDE),
         R("GET", HEALTH, health(parts), m.Health, section=ADDED),
         R("GET", "/metrics", metrics.answer, text, section=ADDED),
         R("GET", f"{BASE}/instances", discovery.instances, m.InstanceList, section=ADDED),
@@ -197,16 +198,16 @@ def older_routes(parts: Parts) -> list[Route]:
     """What clients before 0.41 ask for besides."""
     older, blob, R = Older(parts), "application/json", Route  # noqa: N806  as above
     # fmt: off
-    return [
-        R("GET", f"{BASE}/backends/{{name}}/defaults", older.defaults, blob, section=OLDER),
-        R("GET", f"{BASE}/instance", older.instance, blob, section=OLDER),
-        R("GET", f"{QUANTUM}/version", older.version, blob, section=OLDER),
-        R("POST", f"{QUANTUM}/users/loginWithToken", older.login, blob, m.LoginRequest,
-          section=OLDER),
-        R("GET", f"{QUANTUM}/users/me", older.me, blob, section=OLDER),
-        R("GET", f"{QUANTUM}/Network", older.network, blob, section=OLDER),
+    table = [
+        R("GET", f"{BASE}/backends/{{name}}/defaults", older.defaults, blob),
+        R("GET", f"{BASE}/instance", older.instance, blob),
+        R("GET", f"{QUANTUM}/version", older.version, blob),
+        R("POST", f"{QUANTUM}/users/loginWithToken", older.login, blob, m.LoginRequest),
+        R("GET", f"{QUANTUM}/users/me", older.me, blob),
+        R("GET", f"{QUANTUM}/Network", older.network, blob),
     ]
     # fmt: on
+    return [replace(it, query=None, section=OLDER) for it in table]
 
 
 class _Application(FastAPI):
@@ -259,7 +260,7 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
     for route in table:
         _serve(app, route)
     app.described = table
-    hot = [Hot(it.method, tuple(it.path.split("/")), it.endpoint) for it in table if it.hot]
+    hot = [Hot(it.method, tuple(it.path.split("/")), strict(it)) for it in table if it.hot]
     app.add_route("/docs", docs_page(app))
     if config.server.old_clients:
         for base in (BASE, EXPERIMENTAL + BASE):
@@ -271,9 +272,25 @@ def build(config: Config, store: Store, engine: Engine, clock: Clock) -> FastAPI
     return app
 
 
+def strict(route: Route) -> Endpoint:
+    """Return the endpoint of a route, asked with nothing that it does not know."""
+    endpoint, query = route.endpoint, route.query
+    if query is None:
+        return endpoint
+
+    async def asked(request: Request, **path: str) -> Response:
+        if request.scope["query_string"]:
+            check_query(request, query)
+        return await endpoint(request, **path)
+
+    return asked
+
+
 def _serve(app: FastAPI, route: Route) -> None:
+    endpoint = strict(route)
+
     async def answered(request: Request) -> Response:
-        return await route.endpoint(request, **request.path_params)  # type: ignore[no-any-return]
+        return await endpoint(request, **request.path_params)
 
     served = PlainRoute(route.path, answered)
     # Not HEAD with every GET, which no client of ours asks; monitors ask it of one.

@@ -19,6 +19,8 @@ from qdwell.engine.requests import BackendView
 from qdwell.errors import BackendOffline, BadInput, UnknownBackend
 
 OBJECTS_FROM = "2025-05-01"  # wire-protocol 5.1: names before, objects from then on
+# Older clients name themselves to it by the last two, which choose nothing here: a token does.
+BACKENDS_QUERY = ("include_mocks", "provider", "instance")
 CIRCUITS_MAX = 10_000  # of one V1 job
 STATUS_ACTIVE = "active"  # any other word on an operational backend makes the client warn (I12)
 
@@ -33,7 +35,7 @@ class Backends:
     async def list(self, request: Request) -> Response:
         """List the backends: as objects, or as names for older clients."""
         caller = await self._parts.caller(request)
-        query = Query(request, ("include_mocks", "provider", "instance"))
+        query = Query(request)
         mocks = query.flag("include_mocks") is True
         entries = [
             device_entry(view, name)
@@ -47,7 +49,7 @@ class Backends:
 
     async def configuration(self, request: Request, name: str) -> Response:
         """What the backend is."""
-        view = await self._view(request, name, ("calibration_id",))
+        view = await self._view(request, name)
         if not view.ready:
             raise BackendOffline(view.name, view.mode_reason or None)
         if name == view.name and not self._parts.config.server.old_clients:
@@ -56,19 +58,18 @@ class Backends:
 
     async def properties(self, request: Request, name: str) -> Response:
         """How well it works; `{}` if nothing is known, as of ideal simulators."""
-        view = await self._view(request, name, ("calibration_id", "updated_before"))
+        view = await self._view(request, name)
         # Only today's are known. An older date is asked for just to show them, and to answer with
         # nothing would leave the client's copy of the machine without properties.
         return JsonBytes(view.properties if view.properties is not None else b"{}")
 
     async def status(self, request: Request, name: str) -> Response:
         """Whether it works, and how long its queue is. Asked before every submission."""
-        view = await self._view(request, name, ())
+        view = await self._view(request, name)
         return reply(status_document(view))
 
-    async def _view(self, request: Request, name: str, query: tuple[str, ...]) -> BackendView:
+    async def _view(self, request: Request, name: str) -> BackendView:
         caller = await self._parts.caller(request)
-        Query(request, query)
         view = self._parts.backend(caller, name)
         if view is None:
             raise UnknownBackend(name, on_resource=True)

@@ -165,20 +165,27 @@ async def read_message(request: Request, model: type[M], most: int, depth_max: i
     return check(model, parse_json(await read_body(request, most), depth_max))
 
 
-class Query:
-    """The query of a request, read strictly: a name that means nothing is refused, because a
-    mistyped filter would silently match everything."""
+def check_query(request: Request, known: Iterable[str]) -> None:
+    """Refuse a name that means nothing: a mistyped filter would silently match everything.
 
-    def __init__(self, request: Request, known: Iterable[str]) -> None:
+    Raises:
+        BadInput: names the first such parameter, and those that are known.
+    """
+    names = frozenset(known)
+    for name in request.query_params:
+        if name not in names:
+            raise BadInput(
+                f"Unknown query parameter {name[:100]!r}.",
+                field=name[:100],
+                solution=f"Known here: {', '.join(sorted(names)) or 'none'}.",
+            )
+
+
+class Query:
+    """The query of a request, of which the table of routes has said what may be in it."""
+
+    def __init__(self, request: Request) -> None:
         self._params = request.query_params
-        names = frozenset(known)
-        for name in self._params:
-            if name not in names:
-                raise BadInput(
-                    f"Unknown query parameter {name!r}.",
-                    field=name,
-                    solution=f"Known here: {', '.join(sorted(names)) or 'none'}.",
-                )
 
     def text(self, name: str) -> str | None:
         """The last value, or None if it is absent or empty."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.body import Query, read_message
+from qdwell.api.body import read_message
 from qdwell.api.edge import not_found, reply
 from qdwell.api.parts import Parts
 from qdwell.wire.messages import SearchRequest
@@ -59,7 +59,6 @@ class Discovery:
     async def instances(self, request: Request) -> Response:
         """List the instances of the user, plainly."""
         owner = await self._parts.auth.owner(request)
-        Query(request, ())
         return reply(
             {
                 "instances": [

@@ -68,7 +68,7 @@ class Jobs:
     async def read(self, request: Request, job_id: str) -> Response:
         """Show a job; hold the answer if its end is near (see `hold`)."""
         caller = await self._parts.caller(request)
-        shown = Query(request, ("exclude_params",)).flag("exclude_params") is not True
+        shown = Query(request).flag("exclude_params") is not True
         row = await self._hold(caller, job_id) or self._row(caller, job_id)
         self._answers.told(job_id, self._parts.clock.now(), final=row.job.final)
         params = await self._params(caller, row) if shown else None
@@ -132,7 +132,6 @@ class Jobs:
     async def results(self, request: Request, job_id: str) -> Response:
         """The result of a completed job, the error text of a failed one, else nothing (J25)."""
         caller = await self._parts.caller(request)
-        Query(request, ())
         row = self._row(caller, job_id)
         job = row.job
         if job.state is JobState.FAILED or ran_too_long(job):
@@ -151,7 +150,6 @@ class Jobs:
     async def interim_results(self, request: Request, job_id: str) -> Response:
         """The interim results so far, one for each finished PUB (R5)."""
         caller = await self._parts.caller(request)
-        Query(request, ())
         row = self._row(caller, job_id)
         if row.details.private:
             return JsonBytes(b"[]")
@@ -168,7 +166,6 @@ class Jobs:
     async def logs(self, request: Request, job_id: str) -> Response:
         """The log of a job that has ended (J31)."""
         caller = await self._parts.caller(request)
-        Query(request, ())
         row = self._row(caller, job_id)
         text = None
         if row.job.final:
@@ -180,7 +177,6 @@ class Jobs:
     async def metrics(self, request: Request, job_id: str) -> Response:
         """Times, usage, and place in the queue (J34)."""
         caller = await self._parts.caller(request)
-        Query(request, ())
         row = self._row(caller, job_id)
         forecast = None
         if row.job.state is JobState.QUEUED:
@@ -192,7 +188,7 @@ class Jobs:
     async def list(self, request: Request) -> Response:
         """List jobs, newest first unless asked otherwise, with their exact number (J26, J27)."""
         caller = await self._parts.caller(request)
-        query = Query(request, LIST_QUERY)
+        query = Query(request)
         limit = query.page("limit", PAGE_MAX, PAGE_MAX)
         offset = query.page("offset", 0, OFFSET_MAX, least=0)
         sort = (query.text("sort") or "DESC").upper()

@@ -66,7 +66,7 @@ class LedgerRoute:
     async def read(self, request: Request) -> Response:
         """Return the ledger of the caller's instance: each interval, or sums."""
         caller = await self._parts.caller(request)
-        query = Query(request, LEDGER_QUERY)
+        query = Query(request)
         start, end = self._period(query)
         by = query.choice("by", GROUPINGS)
         wanted = query.choice("format", FORMATS)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.body import Query, read_message
+from qdwell.api.body import read_message
 from qdwell.api.edge import not_found, reply
 from qdwell.api.parts import Parts
 from qdwell.errors import AccountError, BadInput, ConfigError, NotInBook
@@ -46,15 +46,11 @@ class OperatorRoutes(Generic[B]):
     async def _show(self, request: Request, ask: Callable[[B], Any]) -> Response:
         """One thing."""
         book = await self._book(request)
-        Query(request, ())
         return reply(await taught(lambda: ask(book)))
 
-    async def _list(
-        self, request: Request, name: str, ask: Callable[[B], Any], query: tuple[str, ...] = ()
-    ) -> Response:
+    async def _list(self, request: Request, name: str, ask: Callable[[B], Any]) -> Response:
         """Many, under their name."""
         book = await self._book(request)
-        Query(request, query)
         return reply({name: await taught(lambda: ask(book))})
 
     async def _change(self, change: Callable[[], T]) -> T:

@@ -63,28 +63,27 @@ class PeopleRoutes(OperatorRoutes[People]):
         """List who may act in an instance, and as what; for its admins, too."""
         owner = await self._parts.auth.owner(request)
         check_administers(owner, name, changing=False)
-        Query(request, ())
         book = book_of(self._parts, owner)
         return reply({"members": await taught(lambda: book.members(name))})
 
     async def identities(self, request: Request) -> Response:
         """List who the identity provider says that users are: of one user or all."""
-        user = Query(request, ("user",)).text("user")
-        return await self._list(request, "identities", lambda it: it.identities(user), ("user",))
+        user = Query(request).text("user")
+        return await self._list(request, "identities", lambda it: it.identities(user))
 
     async def tokens(self, request: Request) -> Response:
         """List tokens, of one user or all, without what signs in."""
-        user = Query(request, ("user",)).text("user")
-        return await self._list(request, "tokens", lambda book: book.tokens(user), ("user",))
+        user = Query(request).text("user")
+        return await self._list(request, "tokens", lambda book: book.tokens(user))
 
     async def audit(self, request: Request) -> Response:
         """List what operators did, newest first; `before` a line's id: those that are older."""
-        query = Query(request, AUDIT_QUERY)
+        query = Query(request)
         limit = query.page("limit", 100, PAGE_MAX)
         before = query.number("before", 0, 2**53) or None
         words = {name: query.text(name) for name in ("actor", "action", "subject")}
         return await self._list(
-            request, "audit", lambda it: it.audit(limit, before=before, **words), AUDIT_QUERY
+            request, "audit", lambda it: it.audit(limit, before=before, **words)
         )
 
     # ---- changing -------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Push:
     async def outcome(self, request: Request, job_id: str) -> Response:
         """Show a job, and its result if it has completed; held until then, or for `wait_ms`."""
         caller = await self._parts.caller(request)
-        query = Query(request, ("wait_ms", "result"))
+        query = Query(request)
         held = query.number("wait_ms", 0, HELD_MS_MAX)
         told = await self._outcomes.tell(
             request,
@@ -56,7 +56,7 @@ class Push:
         `Last-Event-ID` resumes it.
         """
         caller = await self._parts.caller(request)
-        query = Query(request, ("after", "wait_ms", "all"))
+        query = Query(request)
         whose = caller.instance.crn
         if query.flag("all") is True:
             if not caller.owner.admin:

@@ -31,7 +31,7 @@ class QueueRoutes:
         """List the jobs of all instances that run or wait, running ones first, then by turn."""
         parts = self._parts
         await parts.auth.operator(request)
-        name = Query(request, ("backend",)).text("backend")
+        name = Query(request).text("backend")
         view = parts.engine.backend(name) if name else None
         if name and view is None:
             raise UnknownBackend(name, on_resource=True)

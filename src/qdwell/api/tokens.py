@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.body import Query, read_message
+from qdwell.api.body import read_message
 from qdwell.api.changes import book_of, make_token, own_tokens
 from qdwell.api.edge import no_content, not_found, reply
 from qdwell.api.operators import BODY_BYTES_MAX, changed
@@ -30,13 +30,11 @@ class TokenRoutes:
     async def list(self, request: Request) -> Response:
         """List one's own tokens in use, oldest first, without what signs in."""
         owner = await self._parts.auth.owner(request)
-        Query(request, ())
         return reply({"tokens": await own_tokens(self._parts, owner)})
 
     async def show(self, request: Request, token_id: str) -> Response:
         """Show one of one's own tokens in use, without what signs in."""
         owner = await self._parts.auth.owner(request)
-        Query(request, ())
         return reply(await self._one(owner, token_id))
 
     async def create(self, request: Request) -> Response:

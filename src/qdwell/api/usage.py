@@ -55,13 +55,11 @@ class UsageRoutes:
     async def instance(self, request: Request) -> Response:
         """Usage of the instance in the present window (I4)."""
         caller = await self._parts.caller(request)
-        Query(request, ())
         return reply(self._usage(caller))
 
     async def classic(self, request: Request) -> Response:
         """The same in the classic form (I5)."""
         caller = await self._parts.caller(request)
-        Query(request, ())
         usage = self._usage(caller)
         plan = self._parts.plan(caller)
         entry = {
@@ -100,7 +98,7 @@ class UsageRoutes:
     async def workloads(self, request: Request) -> Response:
         """List jobs in job mode, sessions, and batches (I14)."""
         caller = await self._parts.caller(request)
-        query = Query(request, WORKLOAD_QUERY)
+        query = Query(request)
         limit = query.page("limit", WORKLOADS_DEFAULT, WORKLOADS_MAX)
         offset = _offset(query.text("next") or query.text("previous"))
         backend = query.text("backend")
