@@ -174,11 +174,86 @@ async def test_the_same_key_is_the_same_job(user: User, other: User) -> None:
     assert theirs["id"] != first["id"]  # a key means something to its own instance only
 
 
-@pytest.mark.parametrize("key", ["short", "O" * 26, "0" * 27])
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "ö"])
 async def test_a_key_of_another_form_is_refused(user: User, key: str) -> None:
     body = {"program_id": "sampler", "params": bell(), "backend": "quick"}
-    answer = await user.ask("POST", "/jobs", json=body, headers={"Idempotency-Key": key})
+    headers = {"Idempotency-Key": key.encode("latin-1")}
+    answer = await user.ask("POST", "/jobs", json=body, headers=headers)
     assert (fault(answer)["status"], fault(answer)["field"]) == (400, "Idempotency-Key")
+
+
+@pytest.mark.parametrize("key", ["x", "8e03978e-40d5-43e8-bc93-6894a57f9324", '"a b"', "~" * 255])
+async def test_any_key_is_one_job_and_one_session(user: User, other: User, key: str) -> None:
+    """Most clients send a UUID, or what RFC drafts call a structured string."""
+    headers = {"Idempotency-Key": key}
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick"}
+    made = [(await user.ask("POST", "/jobs", json=body, headers=headers)).json() for _ in "ab"]
+    assert made[0]["id"] == made[1]["id"]
+    assert (await user.finished(made[0]["id"]))["state"]["status"] == "Completed"
+    opened = [
+        (await user.ask("POST", "/sessions", json={"backend": "quick"}, headers=headers)).json()
+        for _ in "ab"
+    ]
+    assert opened[0]["id"] == opened[1]["id"]
+    await user.ask("DELETE", f"/sessions/{opened[0]['id']}/close")
+    theirs = (await other.ask("POST", "/jobs", json=body, headers=headers)).json()
+    assert theirs["id"] != made[0]["id"]
+
+
+async def test_a_key_that_made_another_job_is_refused(user: User) -> None:
+    """Its sender would take the first job for the second one."""
+    headers = {"Idempotency-Key": new_id()}
+    session = await user.session()
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick"}
+
+    async def sent(**other: Any) -> dict[str, Any]:
+        answer = await user.ask("POST", "/jobs", json={**body, **other}, headers=headers)
+        return fault(answer) if answer.status_code >= 400 else answer.json()
+
+    first = await sent()
+    params = bell()
+    params["options"] = {"default_shots": 17}
+    estimator = {"program_id": "estimator", "params": {**bell(), "pubs": []}}
+    others = {"params": {"params": params}, "program_id": estimator}
+    others |= {"backend": {"backend": "spare"}, "session_id": {"session_id": session["id"]}}
+    for field, more in others.items():
+        told = await sent(**more)
+        assert (told["status"], told["code"]) == (422, "reused_key"), field
+        assert told["field"] == "Idempotency-Key"
+        assert first["id"] in told["message"]
+        assert field in told["message"]
+    await user.finished(first["id"])
+    assert (await sent())["id"] == first["id"]
+    assert (await user.get("/jobs")).json()["count"] == 1
+    await user.ask("DELETE", f"/sessions/{session['id']}/close")
+
+
+async def test_a_private_jobs_key_is_its_own_after_its_input_is_erased(user: User) -> None:
+    """What cannot be compared is not refused (J29)."""
+    headers = {"Idempotency-Key": new_id()}
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick", "private": True}
+    first = (await user.ask("POST", "/jobs", json=body, headers=headers)).json()
+    await user.finished(first["id"])
+    assert (await user.get(f"/jobs/{first['id']}/results")).status_code == 200
+    again = (await user.ask("POST", "/jobs", json=body, headers=headers)).json()
+    assert again["id"] == first["id"]
+
+
+async def test_a_key_that_made_another_session_is_refused(user: User) -> None:
+    headers = {"Idempotency-Key": new_id()}
+    asked = {"backend": "quick", "mode": "dedicated", "max_ttl": 600}
+
+    async def sent(**other: Any) -> Any:
+        return await user.ask("POST", "/sessions", json={**asked, **other}, headers=headers)
+
+    first = (await sent()).json()["id"]
+    for other in ({"backend": "spare"}, {"mode": "batch"}, {"max_ttl": 601}):
+        told = fault(await sent(**other))
+        assert (told["status"], told["code"]) == (422, "reused_key")
+        assert next(iter(other)) in told["message"]
+        assert first in told["message"]
+    assert (await sent()).json()["id"] == first
+    await user.ask("DELETE", f"/sessions/{first}/close")
 
 
 async def test_ids_of_keys_keep_their_time_and_differ() -> None:

@@ -37,6 +37,7 @@ ANSWERS = [
     (errors.SessionNotReopened("s"), 400, 1217),
     (errors.SessionNotActive("s"), 409, "session_not_active"),
     (errors.RepeatedJob("j"), 409, "repeated_job"),
+    (errors.ReusedKey("job", "j", "params"), 422, "reused_key"),
     (errors.UnknownCircuit("0" * 64), 409, "unknown_circuit"),
     (errors.TooManyAtOnce(12), 429, 1202),
     (errors.TooManySessions(5), 400, "session_limit"),

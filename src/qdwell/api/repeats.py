@@ -2,9 +2,9 @@
 
 A client that lost the answer to a submission cannot know whether the job is there. With an
 `Idempotency-Key` it sends the same again: the job's id is made of the instance and the key, so the
-repetition finds the job, also after a restart, because the id is as durable as the job. The key has
-the form of our ids, 10 letters of time and 16 of chance; the time stays in front, so that new rows
-stay together in the database.
+repetition finds the job, also after a restart, because the id is as durable as the job. A key of
+the form of our ids, 10 letters of time and 16 of chance, leaves its time in front, so that new rows
+stay together in the database; any other one, such as a UUID, is as good.
 
 The stock client gives no key, and many users submit the same circuit again on purpose. So a
 submission without a key is taken for a repetition only of one that nobody has heard of: same user,
@@ -42,7 +42,8 @@ WINDOW_MS = 60_000  # since the connection was closed, or since the restart
 BEFORE_MS = 600_000  # how long before a restart a job may have been accepted
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
-_KEY = re.compile(f"[{_LETTERS}]{{26}}")
+_KEY = re.compile("[ -~]{1,255}")
+_OWN_KEY = re.compile(f"[{_LETTERS}]{{26}}")
 _TIME_LETTERS = 10
 _MARK = slice(10, 18)  # of an id: the letters that are a digest
 _WAY = 18  # of an id: a letter of the first half if the client's own connection led to the leader
@@ -53,15 +54,16 @@ def job_id_of(instance: str, key: str | None) -> str | None:
     """The id of the job that is submitted with this key; None without a key.
 
     Raises:
-        BadInput: the key is not 26 letters of our alphabet.
+        BadInput: the key is longer than 255 characters, or not of visible ASCII.
     """
     if key is None:
         return None
     if not _KEY.fullmatch(key):
         raise BadInput(
-            "Idempotency-Key must be 26 of 0-9 and a-z without i, l, o, u.", field="Idempotency-Key"
+            "Idempotency-Key must be 1 to 255 visible ASCII characters.", field="Idempotency-Key"
         )
-    return key[:_TIME_LETTERS] + _spelt(f"{instance}\n{key}".encode())
+    time = key[:_TIME_LETTERS] if _OWN_KEY.fullmatch(key) else "0" * _TIME_LETTERS
+    return time + _spelt(f"{instance}\n{key}".encode())
 
 
 def mark_of(user_id: str, instance: str, body: bytes) -> str:

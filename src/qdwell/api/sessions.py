@@ -24,6 +24,7 @@ from qdwell.errors import (
     MaxTtlOutOfRange,
     NoGroupOnSimulator,
     NotAllowed,
+    ReusedKey,
     SessionClosed,
     SessionNotInPlan,
     SessionNotReopened,
@@ -51,9 +52,10 @@ class Sessions:
         parts = self._parts
         caller = await parts.caller(request)
         group_id = id_of(caller.instance.crn, request.headers.get("idempotency-key"))
-        if group_id is not None and (made := await self._made(caller, group_id)) is not None:
-            return reply(await self._whole_document(made))
         asked = await read_message(request, SessionRequest, BODY_BYTES_MAX, 8)
+        if group_id is not None and (made := await self._made(caller, group_id)) is not None:
+            self._check_same(made, asked)
+            return reply(await self._whole_document(made))
         names = (caller.instance.crn, caller.instance.name, project(caller.instance.name))
         if asked.instance and asked.instance not in names:
             raise NotAllowed()
@@ -89,7 +91,7 @@ class Sessions:
     async def list(self, request: Request) -> Response:
         """List sessions and batches, newest first; `count` is exact."""
         caller = await self._parts.caller(request)
-        query = Query(request, SESSION_QUERY)
+        query = Query(request)
         limit = query.page("limit", PAGE_MAX, PAGE_MAX)
         offset = query.page("offset", 0, OFFSET_MAX, least=0)
         backend = query.text("backend")
@@ -111,7 +113,6 @@ class Sessions:
     async def read(self, request: Request, session_id: str) -> Response:
         """Show a session or batch (S36)."""
         caller = await self._parts.caller(request)
-        Query(request, ())
         return reply(await self._whole_document(await self._group(caller, session_id)))
 
     async def change(self, request: Request, session_id: str) -> Response:
@@ -154,6 +155,18 @@ class Sessions:
         if group.closed_at is None:
             await self._parts.engine.cancel_group(caller.instance.crn, session_id)
         return no_content()
+
+    def _check_same(self, made: Group, asked: SessionRequest) -> None:
+        """Refuse a key that was used for another session or batch."""
+        view = None if asked.backend is None else self._parts.engine.backend(asked.backend)
+        ttl = asked.max_ttl or asked.max_session_ttl
+        same = {
+            "mode": Mode(asked.mode) is made.mode,
+            "backend": view is None or view.name == made.backend,
+            "max_ttl": ttl is None or ttl * 1000 == made.max_ttl_ms,
+        }
+        for differs in (name for name, is_same in same.items() if not is_same):
+            raise ReusedKey(mode_word(made.mode), made.id, differs)
 
     async def _made(self, caller: Caller, group_id: str) -> Group | None:
         """The group that an earlier sending of the same request has made."""

@@ -9,6 +9,8 @@ durable. The only 404 is that of an unknown program: the stock client reads any 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections import OrderedDict, deque
 from functools import partial
 from typing import Any
@@ -41,12 +43,14 @@ from qdwell.errors import (
     BadInput,
     NoGroupOnSimulator,
     RepeatedJob,
+    ReusedKey,
     SessionClosed,
     SessionNotInPlan,
     TagTooLong,
     TooManyRequests,
     TooManyTags,
     UnknownBackend,
+    UnknownCircuit,
     UnknownSession,
     WrongBackend,
 )
@@ -80,12 +84,11 @@ class Submission:
         crn = caller.instance.crn
         key = request.headers.get("idempotency-key")
         job_id = job_id_of(crn, key)
-        own_key = job_id is not None and KEYED_BY_US not in request.headers
-        if own_key and (done := self._done(request, crn, job_id)) is not None:
-            return done
         body = await read_body(request, parts.config.server.body_bytes_max)
-        if own_key:
-            return await self._accept(request, caller, plan, body, job_id or "", None)
+        if job_id is not None and KEYED_BY_US not in request.headers:
+            if (done := await self._again(request, crn, job_id, body)) is not None:
+                return done
+            return await self._accept(request, caller, plan, body, job_id, None)
         mark = mark_of(caller.user_id, crn, body)
         forwarded = request.headers.get(KEYED_BY_US) == FOLLOWER
         job_id = fresh_id(mark, parts.clock.now(), key, crn, forwarded=forwarded)
@@ -118,6 +121,8 @@ class Submission:
         except RepeatedJob:
             # The first one was under way when we looked; it is stored now.
             done = self._done(request, crn, job_id)
+            if begun is None:
+                self._check_same(crn, job_id, asked, params)
             if done is None:
                 raise
             return done
@@ -177,6 +182,37 @@ class Submission:
             executions_max=plan.executions_max,
             job_id=job_id,
         )
+
+    async def _again(self, request: Request, crn: str, job_id: str, body: bytes) -> Response | None:
+        """The answer to a submission with a client's own key that has made a job before.
+
+        Raises:
+            ReusedKey: it asks for another job.
+        """
+        if (done := self._done(request, crn, job_id)) is None:
+            return None
+        # A circuit that was sent by its hash is not known any more after a restart.
+        with contextlib.suppress(UnknownCircuit):
+            self._check_same(crn, job_id, *await in_proportion(len(body), self._read, body, crn))
+        return done
+
+    def _check_same(self, crn: str, job_id: str, asked: JobRequest, params: bytes) -> None:
+        """Refuse a key that was used for another job: its sender would take that for this one."""
+        row = self._parts.store.job(crn, job_id)
+        if row is None:
+            return
+        job, details = row.job, row.details
+        view = None if asked.backend is None else self._parts.engine.backend(asked.backend)
+        group = None if view is not None and view.mock else asked.session_id
+        erased = not details.params  # J29
+        same = {
+            "program_id": asked.program_id == details.program_id,
+            "backend": view is None or view.name == job.backend,
+            "session_id": group == job.group,
+            "params": erased or hashlib.sha256(params).hexdigest() == details.params,
+        }
+        for differs in (name for name, is_same in same.items() if not is_same):
+            raise ReusedKey("job", job_id, differs)
 
     def _done(
         self, request: Request, crn: str, job_id: str | None, first: UnderWay | None = None

@@ -52,6 +52,7 @@
         ├── SpendLimitReached     E17  409
         ├── UnknownJob            E19  404
         ├── RepeatedJob                409
+        ├── ReusedKey                  422
         ├── JobIsFinal            E20  409
         ├── JobNotFinal           E21  400
         ├── SignInFailed               403
@@ -73,6 +74,7 @@ from qdwell.errors.added import (
     IdentityUnknown,
     ProviderUnavailable,
     RepeatedJob,
+    ReusedKey,
     SessionNotActive,
     SignInFailed,
     TooManyAtOnce,
@@ -171,6 +173,7 @@ __all__ = [
     "QdwellError",
     "RepeatedJob",
     "RequestError",
+    "ReusedKey",
     "SessionClosed",
     "SessionNotActive",
     "SessionNotInPlan",

@@ -54,6 +54,20 @@ class RepeatedJob(RequestError):
         super().__init__(f"Job {job_id!r} is there already.")
 
 
+class ReusedKey(RequestError):
+    """What was sent with this `Idempotency-Key` before asked for something else."""
+
+    status = 422
+    code = "reused_key"
+    solution = "Use a fresh Idempotency-Key for each job, session, and batch."
+
+    def __init__(self, kind: str, made: str, differs: str) -> None:
+        super().__init__(
+            f"This Idempotency-Key made {kind} {made!r}, with another {differs}.",
+            field="Idempotency-Key",
+        )
+
+
 class SessionNotActive(RequestError):
     """Only an active session holds a machine, so only that can be kept alive."""
 
