@@ -124,3 +124,13 @@ def test_a_second_server_is_kept_off_the_folder_until_the_first_has_gone(start, 
     first.kill()
     first.wait()
     assert url_of(start())
+
+
+def test_a_hangup_without_tls_ends_nothing(start) -> None:
+    """`systemctl reload` sends it: there is no certificate to read again, and no reason to stop."""
+    server = start()
+    url = url_of(server)
+    server.send_signal(signal.SIGHUP)
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=20) == 0

@@ -213,6 +213,25 @@ def test_lost_connections_cost_the_next_user_nothing(store: Store, postgres: Ser
     assert notes(store) == ["before", "after"]
 
 
+def test_a_database_that_may_be_written_again_is_written_again(store: Store, place: Place) -> None:
+    """A session that began while it was read-only stays so: it is not kept."""
+    assert place.database_url is not None
+    with psycopg.connect(place.database_url, autocommit=True) as operator:
+        operator.execute("ALTER ROLE postgres SET default_transaction_read_only = on")
+        operator.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = 'qdwell'"
+        )
+        try:
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="read-only"):
+                    write(store, "refused")
+        finally:
+            operator.execute("ALTER ROLE postgres RESET default_transaction_read_only")
+    write(store, "written")
+    assert notes(store) == ["written"]
+
+
 def test_a_database_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
     """The address is in the message, the password is not."""
     url = "postgresql://me:secret@127.0.0.1:1/lab"

@@ -312,11 +312,16 @@ async def _run(
 
 
 def _renew_on_hangup(tls: ssl.SSLContext | None, config: Config) -> None:
-    """SIGHUP: read the certificate's files again, as after a renewal. Nobody is disconnected."""
-    if tls is None:
-        return
+    """SIGHUP: read the certificate's files again, as after a renewal. Nobody is disconnected.
+
+    Without TLS there is nothing to read again, and the server says so and goes on: left to itself
+    the signal would end it, and a service manager takes that for an end in good order.
+    """
 
     def renew() -> None:
+        if tls is None:
+            log.info("nothing to read again without TLS: the rest is read at the start")
+            return
         try:
             listening.load_certificate(tls, config.server)
         except ConfigError as error:

@@ -253,6 +253,8 @@ class PostgresDatabase:
             if isinstance(error.orig, psycopg.errors.LockNotAvailable):
                 with self.connect() as beside:
                     end_holder(beside, BUSY_MS)  # so that the next write finds the row free
+            if isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
+                connection.invalidate()  # a session keeps to the defaults it began with
             raise
         if self.epoch is not None and epoch != self.epoch:
             self.deposed()
