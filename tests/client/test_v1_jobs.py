@@ -9,11 +9,11 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import PrimitiveResult, SamplerResult
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import Clifford, Operator, Pauli, ScalarOp, SparsePauliOp
 from qiskit_aer.noise import NoiseModel, ReadoutError
 
 from qdwell import Estimator, Options, QiskitRuntimeService, Sampler, Session
-from qdwell.client.errors import RuntimeJobFailureError
+from qdwell.client.errors import IBMInputValueError, RuntimeJobFailureError
 
 
 def turned() -> QuantumCircuit:
@@ -58,6 +58,28 @@ def test_level_3_is_for_machines(service: QiskitRuntimeService) -> None:
         result = estimator.run(circuit, "ZZ", shots=640, seed_simulator=5).result()
     assert result.values[0] == pytest.approx(1, abs=0.1)
     assert result.metadata[0]["samples"] >= 10
+
+
+def test_any_operator_is_an_observable(service: QiskitRuntimeService) -> None:
+    """As in Qiskit's own V1 primitives: what is no sum of Paulis yet is taken apart."""
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    wanted = {
+        "ZZ": ("ZZ", -1),
+        "Pauli": (Pauli("IZ"), -1),
+        "SparsePauliOp": (SparsePauliOp(["IZ", "ZI"], [1, 2]), 1),
+        "Operator": (Operator(SparsePauliOp(["IZ", "ZI"], [0.5, 2])), 1.5),
+        "ScalarOp": (ScalarOp((2, 2), 3), 3),
+        "Clifford": (Clifford.from_label("ZZ"), -1),
+    }
+    observables, values = zip(*wanted.values(), strict=True)
+    estimator = Estimator(backend=service.backend("aer_simulator"))
+    result = estimator.run([circuit] * len(wanted), list(observables)).result()
+    assert list(result.values) == pytest.approx(values)
+    assert estimator.run(circuit, observables[3]).result().values[0] == pytest.approx(1.5)
+    for wrong in (Operator([[0, 1], [0, 0]]), Operator(np.eye(3))):
+        with pytest.raises(IBMInputValueError, match="observables cannot be used"):
+            estimator.run(QuantumCircuit(1), wrong)
 
 
 def test_options_of_one_run_win_for_that_run(service: QiskitRuntimeService) -> None:

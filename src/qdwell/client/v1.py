@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from qiskit import QuantumCircuit
+from qiskit.exceptions import QiskitError
 from qiskit.primitives import EstimatorResult, SamplerResult
 from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.quantum_info import Clifford, Operator, ScalarOp, SparsePauliOp
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit.result import QuasiDistribution
 
@@ -71,9 +73,16 @@ def _observables(observables: Any) -> list[dict[str, float]]:
     single = isinstance(observables, str | BaseOperator) and not _is_pauli_list(observables)
     listed = [observables] if single else list(observables)
     try:
-        return [ObservablesArray.coerce(it).tolist() for it in listed]
-    except (TypeError, ValueError) as error:
+        return [ObservablesArray.coerce(_terms(it)).tolist() for it in listed]
+    except (QiskitError, TypeError, ValueError) as error:
         raise IBMInputValueError(f"The observables cannot be used: {error}") from error
+
+
+def _terms(observable: Any) -> Any:
+    """An observable as its Pauli terms, as Qiskit's V1 primitives took any operator."""
+    if isinstance(observable, Operator | ScalarOp | Clifford):
+        return SparsePauliOp.from_operator(Operator(observable)).simplify()
+    return observable
 
 
 def _is_pauli_list(value: Any) -> bool:
