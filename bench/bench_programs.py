@@ -43,8 +43,8 @@ kind = "fake"
 name = "{IDEAL}"
 kind = "aer"
 """
-#: Enough for a second of simulation and more.
-LONG_QUBITS, LONG_SHOTS = 18, 100_000
+#: Enough for a second of simulation and more, on two slow cores and on quick ones.
+LONG_QUBITS, LONG_SHOTS = 22, 100_000
 
 Way = Callable[[], Any]
 Backed = Callable[[Any], Way]
