@@ -183,12 +183,21 @@ async def test_a_device_that_does_not_start_is_offline(
         assert (await it.final(await it.submit())).job.state == "completed"
         told = asyncio.Event()
         pool = it.engine._stations["broken"].pool
-        say = pool.on_unready
-        pool.on_unready = lambda why: (say(why), told.set())[0]
+        say, said = pool.on_unready, list[str]()
+
+        def hear(why: str) -> None:
+            say(why)
+            said.append(why)
+            if len(said) == 2:  # it was tried again
+                told.set()
+
+        pool.on_unready = hear
         await asyncio.wait_for(told.wait(), 30)
+        assert all("no_such_module" in it for it in said)
         view = it.engine.backend("broken")
         assert view is not None
         assert view.mode == "offline"
+        assert "no_such_module" in view.mode_reason
         assert not it.engine.is_ready
     finally:
         await it.engine.abandon()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 from qiskit import QuantumCircuit
@@ -41,3 +43,28 @@ def test_one_process_opens_the_device(tmp_path: Path) -> None:
         asyncio.run(run())
     finally:
         server.close()
+
+
+def test_the_death_of_a_device_is_seen_though_its_helper_lives(tmp_path: Path) -> None:
+    """A process that it has forked keeps its socket open; the device is replaced all the same."""
+    helpers = tmp_path / "helpers"
+    options = {"helpers": str(helpers), "run_s": 60.0}
+    row = Backend("lab", "qiskit", "machines.lab:with_helper", options=options)
+    server = ForkServer(preload_for(["qiskit"]))
+
+    async def run() -> None:
+        async with House(tmp_path / "data", server, row) as house:
+            job = await house.submit(params=sampler(circuit=ions()))
+            await house.reaches(job, "executing")
+            dead = await house.machine_pid()
+            house.kill_machine()
+            ended = await house.final(job)
+            assert (ended.job.state, ended.job.code) == (JobState.FAILED, 5203)
+            assert await house.machine_pid() != dead
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.close()
+        for pid in helpers.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)

@@ -103,6 +103,7 @@ class _Place:
     starting: bool = False
     failures: int = 0
     told: set[str] = field(default_factory=set)  #: devices that its worker was told of
+    why: str = ""  #: why its worker says that it cannot start
 
 
 @dataclass(eq=False)
@@ -238,7 +239,7 @@ class LocalPool:
             self.role = {**self.role, "describe": False}  # once is enough
             self.on_ready(frame)
         elif frame.op == "broken":
-            self.on_unready(str(frame.head.get("why", "")))
+            place.why = str(frame.head.get("why", ""))  # it ends now, and is tried again
         elif place.task is not None:
             self._heard_of(place, place.task, frame)
         self._feed()
@@ -267,7 +268,8 @@ class LocalPool:
             if was_ready:
                 self._fork(place)
             else:
-                self._retry(place, "its process ended before it was ready")
+                why, place.why = place.why, ""
+                self._retry(place, why or "its process ended before it was ready")
         if task is None:
             return
         stopping, task.state, task.worker = task.state is TaskState.STOPPING, TaskState.OVER, None

@@ -1,7 +1,9 @@
 """The server's side of its worker processes: the fork server's handle, and one worker's.
 
 A worker's socket is read by the event loop itself, with no thread between. Its closing is how the
-death of a worker is noticed, within a turn of the loop.
+death of a worker is noticed, within a turn of the loop; and where the kernel has handles of
+processes, so is the death itself: a process that a lab's device has forked, and that lives on,
+keeps the socket open.
 """
 
 from __future__ import annotations
@@ -240,6 +242,7 @@ class Worker(asyncio.Protocol):
         self._on_lost = on_lost
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
+        self._sock: socket.socket | None = None  #: that of the transport
         self.ended = asyncio.Event()  #: set when its socket is closed
 
     @classmethod
@@ -257,6 +260,7 @@ class Worker(asyncio.Protocol):
         """
         sock, pid, handle = await server.fork(role)
         worker = cls(pid, handle, on_frame, on_lost)
+        worker._sock = sock
         await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=sock)
         return worker
 
@@ -278,6 +282,8 @@ class Worker(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The loop listens now."""
         self._transport = cast(asyncio.Transport, transport)
+        if self._handle is not None:
+            asyncio.get_running_loop().add_reader(self._handle, self._died)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; hand on the frames that are whole."""
@@ -289,10 +295,23 @@ class Worker(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended, or nearly: its socket is closed."""
-        self._transport = None
+        self._transport = self._sock = None
         self.kill()  # a process that closed its socket, but lives, is of no use
         if self._handle is not None:
+            asyncio.get_running_loop().remove_reader(self._handle)
             os.close(self._handle)
             self._handle = None
         self.ended.set()
         self._on_lost(self)
+
+    def _died(self) -> None:
+        """The process has ended. What it said before is heard first, then its socket is closed."""
+        if self._handle is not None:
+            asyncio.get_running_loop().remove_reader(self._handle)
+        if self._transport is None or self._sock is None or self._transport.is_closing():
+            return
+        self._transport.pause_reading()
+        with contextlib.suppress(OSError):  # nothing more, though others keep it open
+            while data := self._sock.recv(_READ_BYTES):
+                self.data_received(data)
+        self._transport.abort()
