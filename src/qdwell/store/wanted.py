@@ -11,12 +11,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import structlog
-
 from qdwell.errors import StoreUnavailable
 from qdwell.store.shelves import Shelf
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -107,7 +103,9 @@ class Wanted:
             try:
                 self._remove(key)
             except StoreUnavailable as error:  # it is in the way until the next sweep
-                log.error("blob not removed", key=key, error=str(error))
+                import structlog  # brings rich: commands that log nothing shall not wait for it
+
+                structlog.get_logger().error("blob not removed", key=key, error=str(error))
 
     def _next(self) -> str | None:
         """The next one that is free to go; None: none is left, and the thread ends."""
