@@ -156,6 +156,21 @@ def test_every_method_gives_its_fields(
         assert result.metadata["resilience_level"] == level
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_errors_of_extrapolation_are_those_of_all_shots(level: int, executor: Devices) -> None:
+    """O44: not of one shot, which is sixty times as much; neither untwirled nor fallen back."""
+    zne = {"extrapolator": ["fallback", "linear"]}
+    options = {"resilience": {"zne_mitigation": True, "zne": zne}, "default_shots": 3600}
+    data = estimate(executor(MANILA), options, level)[0][0].data
+    least = data.ensemble_stds_noise_factors[:, 0]
+    assert np.all((least > 0.002) & (least < 1.5 * 1.2 / 60))
+    assert data.stds_noise_factors == pytest.approx(data.ensemble_stds_noise_factors, rel=0.6)
+    assert data.evs == pytest.approx(data.evs_noise_factors[:, 0])
+    assert data.stds == pytest.approx(least)
+    assert data.stds_extrapolated[:, 0, 0] == pytest.approx(least)
+    assert not np.allclose(data.stds_extrapolated[:, 1, 0], least)
+
+
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
@@ -230,6 +245,7 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"resilience": {"pec_mitigation": True, "zne_mitigation": True}}, 0, "pec_mitigation"),
     ({"resilience": {"zne": {"noise_factors": [0.5, 1]}}}, 2, "noise_factors"),
     ({"resilience": {"zne": {"noise_factors": [1]}}}, 2, "noise_factors"),
+    ({"resilience": {"zne": {"noise_factors": [1, 1.0]}}}, 2, "noise_factors"),
     (
         {"resilience": {"zne": {"noise_factors": [1, 3], "extrapolator": "polynomial_degree_2"}}},
         2,

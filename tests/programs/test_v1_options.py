@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import UnitaryGate, efficient_su2
-from qiskit.quantum_info import SparsePauliOp, random_unitary
+from qiskit.quantum_info import Pauli, SparsePauliOp, Statevector, random_unitary
 
 from qdwell.client import v1
 from qdwell.client.options import Options, body_fields, check_v1
@@ -247,6 +247,38 @@ def test_o20_a_simulator_is_compiled_for_the_map_and_basis_that_are_asked_for(
     pairs = {tuple(sorted(made.find_bit(q).index for q in it.qubits))
              for it in made.data if it.name == "cz"}  # fmt: skip
     assert pairs <= {tuple(pair) for pair in LINE}
+
+
+def test_o20_a_map_alone_takes_the_simulators_own_gates(executor: Devices) -> None:
+    """Of one and two qubits: Qiskit takes no others beside a map, and a simulator has some."""
+    circuit = QuantumCircuit(3)
+    circuit.x([0, 1])
+    circuit.ccx(0, 1, 2)
+    circuit.append(UnitaryGate(random_unitary(4, seed=1)), [0, 2])
+    circuit.measure_all()
+    made = compiled(executor(AER), circuit, simulator={"coupling_map": LINE})
+    pairs = {tuple(sorted(made.find_bit(q).index for q in it.qubits))
+             for it in made.data if len(it.qubits) == 2}  # fmt: skip
+    assert set() < pairs <= {tuple(pair) for pair in LINE}
+    assert max(len(it.qubits) for it in made.data if it.name != "barrier") == 2
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_o20_every_level_runs_on_a_map(level: int, executor: Devices) -> None:
+    """The client asks for a map at level 3 on a simulator, and so does its own test of levels."""
+    asked = {"coupling_map": [[0, 1], [1, 0]], "seed_simulator": 1}
+    circuit = efficient_su2(2, reps=1)
+    told = result(executor(AER), "estimator", circuit, resilience_level=level, simulator=asked)
+    exact = Statevector(circuit.assign_parameters([0.1] * 8)).expectation_value(Pauli("ZZ"))
+    assert told.values == pytest.approx([exact.real], abs=0.05)
+
+
+def test_o20_a_map_too_small_fails_by_name(executor: Devices) -> None:
+    with pytest.raises(ProgramError, match=r"circuits\[0\] cannot be compiled") as failed:
+        compiled(executor(AER), wasteful(5), simulator={"coupling_map": LINE})
+    assert "save_state" not in str(failed.value)
+    with pytest.raises(ProgramError, match="without pairs of qubits"):
+        compiled(executor(AER), wasteful(), simulator={"coupling_map": []})
 
 
 def test_o22_the_wire_has_three_groups_and_no_nones() -> None:

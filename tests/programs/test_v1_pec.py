@@ -68,8 +68,8 @@ def test_level_3_cancels_the_noise_and_tells_what_it_cost(executor: Devices) -> 
         assert metadata["shots"] == metadata["samples"] * 64
 
 
-def test_level_3_needs_a_machine_and_no_measurements(executor: Devices) -> None:
-    """O20: a simulator has no layers of gates to learn."""
+def test_level_3_needs_neighbours_and_no_measurements(executor: Devices) -> None:
+    """O20: a simulator without a map has no layers of gates to learn."""
     with pytest.raises(ProgramError, match="no coupling map"):
         ran(executor("aer_simulator"), layered(1), "ZZ", [0.0], resilience_level=3)
     measured = layered(1)

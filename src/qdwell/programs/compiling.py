@@ -21,10 +21,13 @@ from qdwell.errors import ProgramError
 from qdwell.programs import pubs
 from qdwell.programs.cache import Cache, content_key
 from qdwell.programs.checks import check_instructions
+from qdwell.programs.simulator_options import STANDARD_GATES
 from qdwell.programs.v1_options import Settings
 from qdwell.wire.device import Device
 
 SEED = 0
+#: Gates on two qubits that Qiskit can put on a pair of the other direction.
+_TURNED = frozenset(["cx", "cz", "ecr", "rxx", "ryy", "rzx", "rzz", "swap"])
 _SIMULATOR_ONLY = ("coupling_map", "basis_gates")  # O20
 
 
@@ -87,6 +90,12 @@ def _transpiled(
     source: QuantumCircuit, chosen: Settings, how: dict[str, Any], device: Device, field: str
 ) -> QuantumCircuit:
     coupling, basis = how.pop("coupling_map", None), how.pop("basis_gates", None)
+    if coupling == []:
+        raise ProgramError(
+            pubs.BAD_INPUT,
+            f"{field} cannot be compiled for a coupling_map without pairs of qubits",
+            "Name the pairs, or leave coupling_map out.",
+        )
     layout = how.pop("initial_layout", None)
     if isinstance(layout, dict):
         layout = [layout[key] for key in sorted(layout, key=int)]
@@ -95,7 +104,7 @@ def _transpiled(
             how["target"] = device.target
         else:
             how["coupling_map"] = None if coupling is None else CouplingMap(coupling)
-            how["basis_gates"] = basis or sorted(device.target.operation_names)
+            how["basis_gates"] = basis or _gates(device)
         manager = generate_preset_pass_manager(
             optimization_level=chosen.optimization(device),
             initial_layout=layout,
@@ -110,6 +119,20 @@ def _transpiled(
             "Check the circuit's width, its gates, and the transpilation options.",
         ) from error
     return result
+
+
+def _gates(device: Device) -> list[str]:
+    """The device's standard gates on one qubit, and those on two that Qiskit can turn round.
+
+    It takes no others beside a coupling map, which may have pairs one way only. A simulator has
+    some: what it saves its state by, and gates on any number of qubits.
+    """
+    target = device.target
+    return [
+        name
+        for name in sorted(STANDARD_GATES & set(target.operation_names))
+        if name in _TURNED or getattr(target.operation_from_name(name), "num_qubits", 0) == 1
+    ]
 
 
 def folded(circuit: QuantumCircuit, factor: float) -> QuantumCircuit:

@@ -19,6 +19,9 @@ _FIELDS = (
     "ensemble_stds_noise_factors", "evs_extrapolated", "stds_extrapolated",
 )  # fmt: skip
 
+#: The extrapolator that takes the value at the least noise factor as it is (O37).
+_FALLBACK = "fallback"
+
 
 @dataclass(frozen=True, slots=True)
 class PubFacts:
@@ -32,10 +35,7 @@ class PubFacts:
 
 def pub(made: Any, facts: PubFacts, wanted: Any, learned: Sequence[Known]) -> bytes:
     """The library's result of a PUB as JSON text."""
-    data = made.data
-    fields = {
-        name: pack_array(np.asarray(data[name], np.float64)) for name in _FIELDS if name in data
-    }
+    fields = {name: pack_array(value) for name, value in _values(made, facts, wanted).items()}
     resilience: dict[str, Any] = {}
     if "zne" in (made.metadata.get("resilience") or {}):
         chosen = np.asarray(made.metadata["resilience"]["zne"]["extrapolators"])
@@ -48,7 +48,7 @@ def pub(made: Any, facts: PubFacts, wanted: Any, learned: Sequence[Known]) -> by
             "unique_mitigated_layers_noise_overhead": [gamma**2 for gamma in gammas],
         }
     return results.estimator_pub(
-        results.data_bin(data.shape, fields),
+        results.data_bin(made.data.shape, fields),
         {
             "shots": facts.shots,
             "target_precision": facts.precision,
@@ -57,6 +57,30 @@ def pub(made: Any, facts: PubFacts, wanted: Any, learned: Sequence[Known]) -> by
             "num_randomizations": facts.randomizations,
         },
     )
+
+
+def _values(made: Any, facts: PubFacts, wanted: Any) -> dict[str, np.ndarray]:
+    """The library's values, and their standard errors.
+
+    In extrapolations `qiskit-mitigation` 0.1.1 tells the spread of one shot where nothing is
+    twirled, and where it falls back to the least noise that was measured. There the standard error
+    of all shots is put, as the library tells it without extrapolation. An observable of which only
+    some terms fell back keeps the library's, which is too large.
+    """
+    data = made.data
+    values = {name: np.array(data[name], np.float64) for name in _FIELDS if name in data}
+    errors = values.get("ensemble_stds_noise_factors")
+    if errors is None:
+        return values
+    if facts.randomizations == 1:
+        values["stds_noise_factors"] = errors
+    told = _zne(wanted)
+    least = errors[..., int(np.argmin(told["noise_factors"]))]
+    chosen = np.asarray(made.metadata["resilience"]["zne"]["extrapolators"])
+    values["stds"] = np.where(chosen == _FALLBACK, least, values["stds"])
+    at = [name == _FALLBACK for name in told["extrapolators"]]
+    values["stds_extrapolated"][..., at, :] = least[..., np.newaxis, np.newaxis]
+    return values
 
 
 def _zne(wanted: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ drawn at random from its inverse cancel it on average. What that costs is told w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 
 from qdwell.errors import ProgramError
+from qdwell.programs import assumed, library, pubs, v1_options
 from qdwell.programs import estimator_mitigated as mitigated
 from qdwell.programs import layer_noise as noise
-from qdwell.programs import library, pubs, v1_options
 from qdwell.programs.cache import Cache
 from qdwell.programs.compiling import Compiled, compiled
 from qdwell.programs.estimator_v1 import placed
 from qdwell.programs.sampler_v1 import one_row
+from qdwell.programs.simulator_options import STANDARD_GATES
 from qdwell.programs.work import Facts, Finished, Prepared, Raw, Work
 from qdwell.wire.device import Device
 
@@ -31,6 +33,7 @@ ID = "estimator-v1-pec"
 LEVEL = 3
 CONFIDENCE = 0.95
 _DEVIATIONS = 1.959964  # of a normal distribution, that hold CONFIDENCE of it
+_GATES = ["cx", "rz", "sx", "x"]  #: that the library takes, of all that a simulator does
 _OPTIONS = {
     "resilience_level": 0,
     "options": {"resilience": {"pec_mitigation": True, "measure_mitigation": True}},
@@ -53,8 +56,10 @@ def prepare(
         ProgramError: why the job fails.
     """
     chosen = v1_options.settings(params)
+    if device.simulator and not chosen.transpile.get("basis_gates"):
+        how = {**chosen.transpile, "basis_gates": _GATES}
+        chosen = replace(chosen, transpile=how)
     reader = pubs.Reader(work, device, cache)
-    maker = library.Maker(reader, device, np.random.default_rng(chosen.seed))
     given = params.get("parameter_values") or [None] * len(params["circuits"])
     every = []
     parts = zip(params["circuits"], params["observables"], given, strict=True)
@@ -68,6 +73,13 @@ def prepare(
     group = mitigated.Group(
         tuple(every), tuple(range(count)), chosen.shots, (0.0,) * count, (None,) * count
     )
+    if device.simulator:
+        # With a map it has neighbours, and so layers of gates (O20).
+        basis = [name for name in chosen.transpile["basis_gates"] if name in STANDARD_GATES]
+        how = {"coupling_map": chosen.transpile.get("coupling_map"), "basis_gates": basis}
+        device = assumed.assumed({"options": {"simulator": how}}, device)
+        reader = pubs.Reader(work, device, cache)
+    maker = library.Maker(reader, device, np.random.default_rng(chosen.seed))
     plan = mitigated.planned([group], _OPTIONS, work.limits, reader, maker, device)
     prepared = Prepared(ID, (plan,), chosen.seed, {"resilience": {}})
     return prepared, maker.facts()

@@ -41,8 +41,12 @@ def _numbers(value: Any, field: str, least: float) -> None:
 
 
 def _noise_factors(value: Any, field: str) -> None:
-    if value != "auto":
-        _numbers(value, field, 1)
+    if value == "auto":
+        return
+    _numbers(value, field, 1)
+    if len(set(value)) < len(value):
+        # A fit through fewer points than it has parameters gives a number, and a wrong one.
+        raise rules.bad(field, f"must name each noise factor once, not {value!r}")
 
 
 def _evaluated_at(value: Any, field: str) -> None:
