@@ -147,7 +147,7 @@ def _groups(
         observables = estimator.observables_of(observables_part, entry, reader, cache, field)
         estimator.broadcast(values, observables, reader, field)
         shots, precision = estimator.shots_of(chosen, precision, reader, field)
-        circuit = entry.fitted.circuit.copy()
+        circuit = library.spelled(entry.fitted.circuit).copy()
         names = tuple(circuit.parameters)
         rows = values.rows.reshape(*values.shape, len(names))
         bound = BindingsArray({names: rows} if names else {}, shape=values.shape)

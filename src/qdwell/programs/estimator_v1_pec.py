@@ -92,7 +92,7 @@ def _pub(made: Compiled, row: Any, observable: Mapping[str, float], field: str) 
             f"{field} has measurements, and level {LEVEL} takes circuits without",
             "Leave the measurements out, or use level 2.",
         )
-    circuit = made.circuit.copy()
+    circuit = library.spelled(made.circuit).copy()
     circuit.metadata = {}
     names = tuple(circuit.parameters)
     bound = BindingsArray({names: row} if names else {}, shape=())

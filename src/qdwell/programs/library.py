@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -163,6 +163,45 @@ class Maker:
             registers=quantum.registers(circuit),
             outputs=outputs,
         )
+
+
+#: Gates as angles of U(theta, phi, lambda), which are rz, sx, rz, sx, rz up to a phase.
+_ANGLES: Mapping[str, Callable[..., tuple[Any, Any, Any]]] = {
+    "r": lambda theta, phi: (theta, phi - math.pi / 2, math.pi / 2 - phi),
+    "ry": lambda theta: (theta, 0.0, 0.0),
+    "u": lambda theta, phi, lam: (theta, phi, lam),
+    "u2": lambda phi, lam: (math.pi / 2, phi, lam),
+    "u3": lambda theta, phi, lam: (theta, phi, lam),
+}
+_TURNS = ("p", "u1")  # rz, up to a phase
+
+
+def spelled(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with its rotations but `rx` and `rz` written as `rz` and `sx`.
+
+    `samplomatic` 0.21.0 takes no open ones, and of several closed ones in a layer it gives each the
+    angles of one of them: twirled, `ry(0.4)` beside `ry(1.1)` were two `ry(1.1)`, without a word.
+    """
+    if not any(step.operation.name in (*_ANGLES, *_TURNS, "box") for step in circuit.data):
+        return circuit
+    made = circuit.copy_empty_like()
+    for step in circuit.data:
+        operation = step.operation
+        if operation.name in _TURNS:
+            made.rz(*operation.params, step.qubits)
+        elif operation.name in _ANGLES:
+            theta, phi, lam = _ANGLES[operation.name](*operation.params)
+            made.rz(lam, step.qubits)
+            made.sx(step.qubits)
+            made.rz(theta + math.pi, step.qubits)
+            made.sx(step.qubits)
+            made.rz(phi + math.pi, step.qubits)
+        elif operation.name == "box":
+            inner = operation.replace_blocks([spelled(block) for block in operation.blocks])
+            made.append(inner, step.qubits, step.clbits)
+        else:
+            made.append(step)
+    return made
 
 
 def native(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qiskit import QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
+from qdwell.errors import ProgramError
 from qdwell.programs import library, mitigation_options, options, pubs, quantum
 from qdwell.programs.cache import Cache
 from qdwell.programs.estimator_results import circuit_options
@@ -59,15 +61,20 @@ def prepare(
     from qiskit_ibm_runtime.executor_sampler.prepare import prepare as prepared
 
     chosen = options.resolved(params)
+    wanted = mitigation_options.sampler_options(params)
     reader = pubs.Reader(work, device, cache, chosen.rep_delay_us)
     found: dict[int, list[tuple[int, Any, Any]]] = {}
     for place, parts in enumerate(params.get("pubs") or []):
         field = f"pubs[{place}]"
         circuit_part, values_part, shots_part = pubs.padded(parts, 3)
         entry = reader.circuit(circuit_part, field, measured=True)
+        if wanted.twirling.enable_measure:
+            _check_apart(entry.circuit, field)
         values = reader.values(values_part, entry.circuit, field)
         shots = chosen.shots if shots_part is None else shots_part
         circuit = entry.fitted.circuit.copy()
+        if wanted.twirling.enable_gates or wanted.twirling.enable_measure:
+            circuit = library.spelled(circuit)
         circuit.metadata = {}
         names = tuple(circuit.parameters)
         rows = values.rows.reshape(*values.shape, len(names))
@@ -76,7 +83,6 @@ def prepare(
         found.setdefault(shots, []).append((place, pub, entry.circuit.metadata))
     maker = library.Maker(reader, device, np.random.default_rng(chosen.seed))
     backend = library.Shown(device.target, device.name)
-    wanted = mitigation_options.sampler_options(params)
     plans = []
     for shots, every in found.items():
         places, made, metadata = zip(*every, strict=True)
@@ -97,6 +103,21 @@ def prepare(
     told = {**circuit_options(wanted), "version": 2}
     prepared_all = Prepared(ID, tuple(plans), chosen.seed, told, chosen.rep_delay_us)
     return prepared_all, maker.facts()
+
+
+def _check_apart(circuit: QuantumCircuit, field: str) -> None:
+    """`samplomatic` 0.21.0 undoes a flip in one register of a bit, so no bit may have two.
+
+    Raises:
+        ProgramError: 1208.
+    """
+    bits = [bit for register in circuit.cregs for bit in register]
+    if len(set(bits)) < len(bits):
+        raise ProgramError(
+            pubs.BAD_INPUT,
+            f"{field}: measurements are not twirled into classical registers that share bits",
+            "Give each register bits of its own, or leave twirling.enable_measure off.",
+        )
 
 
 def execute(
