@@ -74,6 +74,28 @@ async def test_a_calibration_by_id_is_refused(user: User, what: str) -> None:
     assert (refused["status"], refused["field"]) == (400, "calibration_id")
 
 
+async def test_a_device_that_starts_is_waited_for(site: Site, user: User) -> None:
+    """After a restart of the server clients try again (503); a broken device they do not (E9)."""
+    station = site.engine._stations["spare"]
+    body = {"program_id": "sampler", "params": bell(), "backend": "spare"}
+    asked = (
+        ("POST", "/jobs", body),
+        ("POST", "/sessions", {"backend": "spare"}),
+        ("GET", "/backends/spare/configuration", None),
+    )
+    known, station.described = station.described, False
+    try:
+        for why, status in (("the device is starting", 503), ("no cable", 400)):
+            station.unready_because = why
+            for method, path, json in asked:
+                refused = fault(await user.ask(method, path, json=json))
+                assert (refused["status"], refused["code"]) == (status, 1004), path
+                assert why in refused["message"]
+    finally:
+        station.described, station.unready_because = known, ""
+    assert (await user.finished(await user.submit("spare")))["status"] == "Completed"
+
+
 async def test_the_operator_pauses_and_stops_a_backend(site: Site, user: User) -> None:
     """Paused accepts and starts nothing, offline refuses; only the operator may (I10, I11)."""
     operator = await site.user(who=site.first)

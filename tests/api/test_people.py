@@ -65,6 +65,7 @@ async def test_a_plan_made_by_command_has_effect_at_once(site: Site) -> None:
     assert not shown["of_file"]
     assert shown["settings"]["modes"] == ["job", "session"]
     assert shown["settings"]["tags_max"] == 1
+    assert shown["settings"]["pending_jobs_max"] is None
     account = {"name": f"a-{new_id()}", "plan": name}
     student = (await operator.ask("POST", "/admin/accounts", json=account)).json()
     answer = (await site.http.post("/identity/token", data={"apikey": student["token"]})).json()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -303,15 +304,34 @@ async def test_a_stream_of_events_ends_with_its_token(site: Site, user: User) ->
     people = book(site)
     token = people.create_token(user.credentials.user_id, "streams")
     listener = await signed_in(site, token, user.crn, user)
+    opened = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def passed(message: Any) -> None:
+            await send(message)
+            if message["type"] == "http.response.body":
+                opened.set()
+
+        await site.app(scope, receive, passed)
+
     headers = {"Accept": "text/event-stream"}
-    stream = asyncio.create_task(listener.get("/events", headers=headers))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=site.http.base_url) as http:
+        listener.http = http
+        stream = asyncio.create_task(listener.get("/events", headers=headers))
+        await asyncio.wait_for(opened.wait(), 60)
+        before, after = await _around_the_end(site, user, people)
+        answer = await asyncio.wait_for(stream, 60)
+    assert answer.status_code == 200
+    assert before in answer.text
+    assert after not in answer.text
+
+
+async def _around_the_end(site: Site, user: User, people: People) -> tuple[str, str]:
+    """A job before the token was revoked, and one after."""
     before = await user.submit()
     await user.finished(before)
     (shown,) = [it for it in people.tokens(user.credentials.user_id) if it["name"] == "streams"]
     people.revoke_token(shown["id"])
     site.app.state.parts.auth.forget()
-    after = await user.submit()
-    answer = await asyncio.wait_for(stream, 60)
-    assert answer.status_code == 200
-    assert before in answer.text
-    assert after not in answer.text
+    return before, await user.submit()

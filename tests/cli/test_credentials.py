@@ -75,6 +75,13 @@ def test_a_folder_without_a_server_says_what_to_do(tmp_path: Path) -> None:
         read_credentials(tmp_path)
 
 
+def test_lines_that_are_gone_can_be_had_again(tmp_path: Path) -> None:
+    """A file that was deleted, or a server that stands by: starting one brings no lines back."""
+    write_server(tmp_path, ServerFacts(URL, {"default": Plan()}))
+    with pytest.raises(StoreUnavailable, match="qdwell token create"):
+        read_credentials(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"url": 1}', "x"])
 def test_a_damaged_server_file_says_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.json").write_text(text)

@@ -134,3 +134,15 @@ def test_a_hangup_without_tls_ends_nothing(start) -> None:
     assert httpx.get(f"{url}/healthz").status_code == 200
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=20) == 0
+
+
+def test_a_start_without_the_first_lines_names_the_way_to_new_ones(start, tmp_path: Path) -> None:
+    first = start()
+    assert url_of(first)
+    (tmp_path / "lab" / "credentials.env").unlink()
+    first.kill()
+    first.wait()
+    second = start()
+    assert url_of(second)
+    assert second.stdout is not None
+    assert "qdwell token create" in second.stdout.readline()

@@ -20,6 +20,7 @@ ANSWERS = [
     (errors.UnknownBackend("x"), 400, 1007),
     (errors.UnknownBackend("x", on_resource=True), 404, 1007),
     (errors.BackendOffline("x", "calibration"), 400, 1004),
+    (errors.BackendOffline("x", "the device is starting", starting=True), 503, 1004),
     (errors.SessionClosed("s"), 400, 1217),
     (errors.UnknownSession("s"), 400, 1208),
     (errors.UnknownSession("s", on_resource=True), 404, "not_found"),

@@ -39,6 +39,14 @@ def test_a_plan_is_made_changed_and_removed(store: Store, plans: PlanBook) -> No
     ]  # fmt: skip
 
 
+def test_a_plan_is_made_like_another_without_a_limit_of_it(store: Store, plans: PlanBook) -> None:
+    """What is unset at its making is as in a new plan, and what there is not cannot be unset."""
+    plans.create("free", {"pending_jobs_max": None}, like="open")
+    assert all_plans(store, FILE)["free"] == Plan(modes=("job",))
+    with pytest.raises(ConfigError, match="pending_jobs_max"):
+        plans.create("typo", {"pending_job_max": None})
+
+
 def test_a_plan_that_cannot_be_is_refused_and_not_logged(store: Store, plans: PlanBook) -> None:
     """Names and values are checked like the file's; those of the file are left alone."""
     plans.create("mine", {})

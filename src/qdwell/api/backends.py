@@ -51,7 +51,7 @@ class Backends:
         """What the backend is."""
         view = await self._view(request, name)
         if not view.ready:
-            raise BackendOffline(view.name, view.mode_reason or None)
+            raise BackendOffline(view.name, view.mode_reason or None, starting=view.starting)
         if name == view.name and not self._parts.config.server.old_clients:
             return JsonBytes(view.configuration)
         return JsonBytes(self._under(name, view))

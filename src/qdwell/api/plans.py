@@ -30,7 +30,7 @@ class PlanRoutes(OperatorRoutes[PlanBook]):
     async def create(self, request: Request) -> Response:
         """Make a plan."""
         book, asked = await self._asked(request, NewPlanRequest)
-        settings = asked.settings.model_dump(exclude_unset=True, exclude_none=True)
+        settings = asked.settings.model_dump(exclude_unset=True)
         await self._change(lambda: book.create(asked.name, settings, asked.like))
         return reply({"name": asked.name})
 

@@ -203,7 +203,7 @@ class Sessions:
         if view is None:
             raise UnknownBackend(asked.backend or "any")
         if view.mode.value == "offline":
-            raise BackendOffline(view.name, view.mode_reason or None)
+            raise BackendOffline(view.name, view.mode_reason or None, starting=view.starting)
         return view
 
     def _max_ttl_ms(self, asked_seconds: int | None, mode: Mode, plan: Plan) -> int | None:

@@ -250,7 +250,7 @@ class Submission:
         if view is None:
             raise UnknownBackend(name)
         if view.mode.value == "offline":
-            raise BackendOffline(view.name, view.mode_reason or None)
+            raise BackendOffline(view.name, view.mode_reason or None, starting=view.starting)
         return view
 
     async def _group(self, caller: Caller, session_id: str | None) -> Group | None:

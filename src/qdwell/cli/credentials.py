@@ -74,11 +74,16 @@ def read_credentials(data_dir: Path) -> str:
     """The lines of the first account, with the URL that the server has now.
 
     Raises:
-        StoreUnavailable: the folder has none, because no server has been started on it, or they
-            cannot be read.
+        StoreUnavailable: the folder has none, because no server has been started on it, another
+            server made the first account, or the file is gone; or they cannot be read.
     """
     path = data_dir / CREDENTIALS_FILE
     if not path.exists():
+        if (data_dir / SERVER_FILE).exists():
+            raise StoreUnavailable(
+                f"the first account's lines are not in {data_dir}; `qdwell account list` names the "
+                "accounts, and `qdwell token create NAME` prints new lines for one"
+            )
         raise StoreUnavailable(
             f"there are no credentials in {data_dir}; "
             f"start a server on it first: qdwell serve --data-dir {data_dir}"

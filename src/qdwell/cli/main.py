@@ -118,7 +118,8 @@ def serve(
         made = admin.first_account(Place.of(settings, data_dir), url)
         typer.echo(f"qdwell {__version__} serves {url}")
         if made is None:
-            typer.echo(f"Credentials: qdwell env --data-dir {data_dir}")
+            way = "env" if (data_dir / CREDENTIALS_FILE).exists() else "token create NAME"
+            typer.echo(f"Credentials: qdwell {way} --data-dir {data_dir}")
         else:
             typer.echo(f"First account made; its lines are in {data_dir / CREDENTIALS_FILE}:\n")
             typer.echo(made)

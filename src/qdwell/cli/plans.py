@@ -54,7 +54,8 @@ def show_plan(name: PlanName, data_dir: DataDir = DATA_DIR, as_json: AsJson = Fa
 def create_plan(
     name: Annotated[str, typer.Argument(metavar="PLAN", help="Name of the new plan.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar=SETTING, help="What is not as in a new plan.")
+        list[str] | None,
+        typer.Argument(metavar=SETTING, help="What is not as in a new plan; KEY= alone is."),
     ] = None,
     like: Annotated[
         str | None, typer.Option(help="Begin with this plan's settings, as they are now.")
@@ -62,7 +63,7 @@ def create_plan(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Make a plan, such as `qdwell plan create course modes=job,batch pending_jobs_max=5`."""
-    made = {key: it for key, it in _settings(settings or []).items() if it is not None}
+    made = _settings(settings or [])
     _plans(data_dir, lambda it: it.create(name, made, like))
     typer.echo(f"Plan {name} is made; `qdwell instance change` gives it.", err=True)
 

@@ -85,6 +85,7 @@ class BackendView:
     mode_reason: str
     queue_length: int
     ready: bool  #: its process has described it; until then the bytes are empty
+    starting: bool = False  #: it is not ready because the server has just started
     entry: Mapping[str, Any] = field(default_factory=dict)  #: fields of the device list (wire 5.1)
     configuration: bytes = b"{}"
     properties: bytes | None = None  #: None: it has none, as ideal simulators do

@@ -109,6 +109,7 @@ class Station:
         mode, reason = BackendMode.OFFLINE, self.unready_because
         if machine is not None and (self.described or machine.mode is BackendMode.OFFLINE):
             mode, reason = machine.mode, machine.mode_reason
+        starting = mode is BackendMode.OFFLINE and reason == _STARTING and not self.described
         return BackendView(
             name=self.name,
             aliases=self.row.aliases,
@@ -118,6 +119,7 @@ class Station:
             mode_reason=reason,
             queue_length=machine.queued_count if machine is not None else 0,
             ready=self.described,
+            starting=starting,
             entry=self.entry,
             configuration=self.configuration,
             properties=self.properties,

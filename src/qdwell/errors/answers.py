@@ -203,17 +203,20 @@ class UnknownBackend(RequestError):
 
 
 class BackendOffline(RequestError):
-    """The backend is offline and takes no jobs now (I11)."""
+    """The backend is offline and takes no jobs now (I11); 503 while its device starts."""
 
     row = "E9"
     code = 1004
 
-    def __init__(self, name: str, reason: str | None = None) -> None:
+    def __init__(self, name: str, reason: str | None = None, *, starting: bool = False) -> None:
         super().__init__(
             f"Backend {name!r} is offline{': ' + reason if reason else ''}.",
             solution="Use another backend, or wait until it is online.",
             field="backend",
         )
+        if starting:  # clients repeat a 503, and by then it is online
+            self.status = 503
+            self.solution = "Try again in a moment."
 
 
 class SessionClosed(RequestError):

@@ -40,9 +40,11 @@ class PlanBook(Book):
         return self._described(name, found)
 
     def create(self, name: str, settings: Mapping[str, Any], like: str | None = None) -> None:
-        """Make a plan: as `like` is now, or as a new plan is, but for `settings`."""
+        """Make a plan: as `like` is now, or as a new plan is, but for `settings`; None: as a new
+        plan has it, whatever `like` has.
+        """
         base = {} if like is None else _differing(self.show(like)["settings"])
-        whole = base | dict(settings)
+        whole = _set(name, base, settings)
         with self._changing("plan create", name, settings=whole) as it:
             if not _NAME.fullmatch(name):
                 raise BadName("plan", name)
@@ -54,11 +56,7 @@ class PlanBook(Book):
     def change(self, name: str, settings: Mapping[str, Any]) -> None:
         """Change settings of a plan, at once for all its instances; None: as a new plan has it."""
         with self._changing("plan change", name, settings=dict(settings)) as it:
-            for key in settings:
-                if key not in as_json(Plan()):
-                    plan_of(name, {key: 0})  # raises, and names what is near
-            whole = self._mine(it, name) | dict(settings)
-            text = _checked(name, {key: value for key, value in whole.items() if value is not None})
+            text = _checked(name, _set(name, self._mine(it, name), settings))
             it.execute(update(plans).where(plans.c.name == name).values(settings=text))
 
     def remove(self, name: str) -> None:
@@ -85,6 +83,19 @@ class PlanBook(Book):
 def _checked(name: str, settings: Mapping[str, Any]) -> str:
     plan_of(name, settings)
     return json.dumps(settings)
+
+
+def _set(name: str, base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with these settings; None takes one away.
+
+    Raises:
+        ConfigError: there is no such setting, though it is only to be taken away.
+    """
+    for key in settings:
+        if key not in as_json(Plan()):
+            plan_of(name, {key: 0})  # raises, and names what is near
+    whole = {**base, **settings}
+    return {key: value for key, value in whole.items() if value is not None}
 
 
 def _differing(settings: Mapping[str, Any]) -> dict[str, Any]:
