@@ -26,6 +26,8 @@ async def test_eight_restarts_with_work_waiting(
     await it.engine.ready()
     busy = await it.submit()
     await it.reaches(busy, "executing")
+    while not any(run.handle for run in it.store.device_runs(busy.id, 1)):
+        await it.engine._loop.turned.wait()  # dead before that, the run would be lost
     ready, queued = [await it.submit() for _ in range(2)]
     for _ in range(RESTARTS):
         await it.reaches(ready, "ready")
