@@ -184,8 +184,10 @@ def test_at_a_spend_limit_groups_end_and_nothing_more_is_taken(
     pia = people["pia"]
     backend = pia.service.backend("wide")
     session = Session(backend=backend)
-    one = wide.submit(session).wait("qpu_start")
-    two = wide.submit(session)
+    before = wide.submit(people["ann"].service).wait("qpu_start")
+    one, two = wide.submit(session), wide.submit(session)
+    before.finish()  # the session's second begins now, and both of its jobs are there
+    one.wait("qpu_start")
     until(lambda: two.status == "ERROR", "the limit")
     with pytest.raises(RuntimeJobFailureError, match="usage limit"):
         two.job.result()
