@@ -96,6 +96,22 @@ async def test_a_device_that_starts_is_waited_for(site: Site, user: User) -> Non
     assert (await user.finished(await user.submit("spare")))["status"] == "Completed"
 
 
+async def test_that_all_devices_start_is_waited_for(site: Site, user: User) -> None:
+    """A submission that leaves the choice (J11) comes again, too."""
+    stations = site.engine._stations.values()
+    known = [(it, it.described, it.unready_because) for it in stations]
+    body = {"program_id": "sampler", "params": bell()}
+    try:
+        for why, status in (("the device is starting", 503), ("no cable", 400)):
+            for station in stations:
+                station.described, station.unready_because = False, why
+            refused = fault(await user.ask("POST", "/jobs", json=body))
+            assert (refused["status"], refused["code"]) == (status, 1004)
+    finally:
+        for station, described, why in known:
+            station.described, station.unready_because = described, why
+
+
 async def test_the_operator_pauses_and_stops_a_backend(site: Site, user: User) -> None:
     """Paused accepts and starts nothing, offline refuses; only the operator may (I10, I11)."""
     operator = await site.user(who=site.first)

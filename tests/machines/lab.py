@@ -67,10 +67,15 @@ class LabJob(JobV1):
             for outcome in found.tolist()
         ]
         counts = {text: memory.count(text) for text in set(memory)}
+        shown = (
+            {"counts": counts}
+            if self._backend.only_counts
+            else {"counts": counts, "memory": memory}
+        )
         return {
             "shots": self._shots,
             "success": True,
-            "data": {"counts": counts, "memory": memory},
+            "data": shown,
             "header": {"name": circuit.name, "memory_slots": circuit.num_clbits},
         }
 
@@ -93,6 +98,8 @@ class LabJob(JobV1):
 
 class Lab(BackendV2):
     """The device."""
+
+    only_counts = False
 
     def __init__(self, run_s: float = 0.0, broken: bool = False, log: str | None = None) -> None:
         super().__init__(name="lab", backend_version="1")
@@ -175,6 +182,12 @@ class Short(Lab):
 
     def run(self, run_input: Any, **options: Any) -> LabJob:
         return super().run(run_input, **{**options, "shots": options["shots"] - 1})
+
+
+class Uncounted(Lab):
+    """Gives counts, and not each shot."""
+
+    only_counts = True
 
 
 class Nameless(Lab):

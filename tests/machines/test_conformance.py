@@ -23,6 +23,7 @@ def test_a_good_device_keeps_every_rule() -> None:
     [
         ("Backwards", "Classical bit 0 is the last character of an outcome"),
         ("Short", "A run gives as many ordered shots as it was asked for"),
+        ("Uncounted", "A run gives as many ordered shots as it was asked for"),
         ("Nameless", "Every job has an id of its own"),
         ("Shuffled", "Several circuits give their results in order, also more than fit"),
         ("Blind", "The target has qubits, gates, and a measurement"),

@@ -7,12 +7,17 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
+import pytest
 from qiskit import QuantumCircuit
 
 from engine.house import House, sampler
 from qdwell.config import Backend
 from qdwell.core.job import JobState
 from qdwell.engine.workers import ForkServer, preload_for
+from qdwell.errors import ProgramError
+from qdwell.executors.base import Batch, Spec
+from qdwell.executors.qiskit import backend_executor
 
 
 def ions() -> QuantumCircuit:
@@ -43,6 +48,20 @@ def test_one_process_opens_the_device(tmp_path: Path) -> None:
         asyncio.run(run())
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(("factory", "came"), [("Short", 99), ("Uncounted", 0)])
+def test_shots_that_are_missing_fail_the_job_by_their_number(factory: str, came: int) -> None:
+    """E28: they were zeros without a word, or NumPy's complaint about shapes."""
+    spec = Spec("lab", "qiskit", target=f"machines.lab:{factory}")
+    device = backend_executor(spec)
+    batch = Batch((device.fit(ions()),), (np.empty(0),), 100)
+    with pytest.raises(ProgramError, match=f"asked for 100 shots .* gave {came}") as failed:
+        device.run(batch)
+    assert failed.value.code == 5203
+    unmeasured = Batch((device.fit(QuantumCircuit(3, 3)),), (np.empty(0),), 100)
+    if factory == "Uncounted":
+        assert not device.run(unmeasured).samples[0].bits.any()
 
 
 def test_the_death_of_a_device_is_seen_though_its_helper_lives(tmp_path: Path) -> None:

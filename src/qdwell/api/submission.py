@@ -275,7 +275,8 @@ class Submission:
         if group is None:
             view = named or self._parts.least_busy(caller)
             if view is None:
-                raise BackendOffline("any")
+                starting = any(it.starting for it in self._parts.engine.backends())
+                raise BackendOffline("any", starting=starting)
             return view
         if named is None:
             view = self._named(caller, group.backend)

@@ -170,7 +170,7 @@ class BackendExecutor:
         try:
             for job in jobs:
                 for entry in job.result().results:
-                    samples.append(_samples(entry, circuits[len(samples)].num_clbits, batch.shots))
+                    samples.append(_samples(entry, circuits[len(samples)], batch.shots))
         except Exception as error:  # A provider raises classes of its own.
             raise base.execution_failed(str(error)) from error
         finally:
@@ -217,8 +217,19 @@ def _bound(batch: Batch) -> list[QuantumCircuit]:
     ]
 
 
-def _samples(entry: Any, clbits: int, shots: int) -> Samples:
-    width = (clbits + 7) // 8
-    memory = getattr(entry.data, "memory", None) or ["0x0"] * shots
+def _samples(entry: Any, circuit: QuantumCircuit, shots: int) -> Samples:
+    """The bits of each shot of a circuit, in order.
+
+    Raises:
+        ValueError: the backend gave another number of shots than it was asked for, or only counts.
+    """
+    width = (circuit.num_clbits + 7) // 8
+    memory = getattr(entry.data, "memory", None) or []
+    if not memory and "measure" not in circuit.count_ops():
+        memory = ["0x0"] * shots
+    if len(memory) != shots:
+        raise ValueError(
+            f"the backend was asked for {shots} shots with memory=True, and gave {len(memory)}"
+        )
     joined = b"".join(int(text, 16).to_bytes(width, "big") for text in memory)
     return Samples(np.frombuffer(joined, np.uint8).reshape(len(memory), width))
