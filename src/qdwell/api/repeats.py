@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from starlette.requests import Request
@@ -29,7 +29,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from qdwell.api.edge import JsonBytes
 from qdwell.clock import Clock
-from qdwell.errors import BadInput
+from qdwell.errors import BadInput, ReusedKey
 from qdwell.store import Store, new_id
 from qdwell.store.answers import RECENT, answers_of
 
@@ -64,6 +64,17 @@ def job_id_of(instance: str, key: str | None) -> str | None:
         )
     time = key[:_TIME_LETTERS] if _OWN_KEY.fullmatch(key) else "0" * _TIME_LETTERS
     return time + _spelt(f"{instance}\n{key}".encode())
+
+
+def check_same(kind: str, made: str, same: Mapping[str, bool]) -> None:
+    """Refuse a key that made something else: its sender would take that for what is asked now.
+
+    Raises:
+        ReusedKey: names the first field that is not the same.
+    """
+    differs = next((name for name, is_same in same.items() if not is_same), None)
+    if differs is not None:
+        raise ReusedKey(kind, made, differs)
 
 
 def mark_of(user_id: str, instance: str, body: bytes) -> str:

@@ -13,6 +13,7 @@ from qdwell.api.documents import mode_word, session_document
 from qdwell.api.edge import no_content, reply
 from qdwell.api.older import project
 from qdwell.api.parts import Parts
+from qdwell.api.repeats import check_same
 from qdwell.api.repeats import job_id_of as id_of
 from qdwell.api.turns import in_thread
 from qdwell.config import Plan
@@ -24,7 +25,6 @@ from qdwell.errors import (
     MaxTtlOutOfRange,
     NoGroupOnSimulator,
     NotAllowed,
-    ReusedKey,
     SessionClosed,
     SessionNotInPlan,
     SessionNotReopened,
@@ -165,8 +165,7 @@ class Sessions:
             "backend": view is None or view.name == made.backend,
             "max_ttl": ttl is None or ttl * 1000 == made.max_ttl_ms,
         }
-        for differs in (name for name, is_same in same.items() if not is_same):
-            raise ReusedKey(mode_word(made.mode), made.id, differs)
+        check_same(mode_word(made.mode), made.id, same)
 
     async def _made(self, caller: Caller, group_id: str) -> Group | None:
         """The group that an earlier sending of the same request has made."""

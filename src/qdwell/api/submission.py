@@ -30,6 +30,7 @@ from qdwell.api.repeats import (
     KEYED_BY_US,
     Repeats,
     UnderWay,
+    check_same,
     fresh_id,
     job_id_of,
     mark_of,
@@ -43,7 +44,6 @@ from qdwell.errors import (
     BadInput,
     NoGroupOnSimulator,
     RepeatedJob,
-    ReusedKey,
     SessionClosed,
     SessionNotInPlan,
     TagTooLong,
@@ -197,7 +197,7 @@ class Submission:
         return done
 
     def _check_same(self, crn: str, job_id: str, asked: JobRequest, params: bytes) -> None:
-        """Refuse a key that was used for another job: its sender would take that for this one."""
+        """Refuse a client's own key that was used for another job."""
         row = self._parts.store.job(crn, job_id)
         if row is None:
             return
@@ -211,8 +211,7 @@ class Submission:
             "session_id": group == job.group,
             "params": erased or hashlib.sha256(params).hexdigest() == details.params,
         }
-        for differs in (name for name, is_same in same.items() if not is_same):
-            raise ReusedKey("job", job_id, differs)
+        check_same("job", job_id, same)
 
     def _done(
         self, request: Request, crn: str, job_id: str | None, first: UnderWay | None = None
