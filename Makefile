@@ -13,6 +13,10 @@ PROCESSES ?= 3
 PARALLEL := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
+
+# Hundreds of processes start here; without its bytecode each would compile Qiskit and the rest anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup browser prometheus demo test test-clients test-long serve bench lint format docs audit release clean
 
 help: ## list the targets
