@@ -53,7 +53,7 @@ QUICK = (
     "test_ledger.py",
 )
 WALK = "test_exhaust.py::test_no_history_of_a_variant_breaks_a_rule[idle windows end-8]"
-THOROUGH = ("test_machine.py", WALK)
+THOROUGH = ("test_machine.py::TestDice", WALK)
 FIRST = {  # what tests a module most directly; for the others it is the timelines
     "job": "test_tables.py",
     "group": "test_tables.py",
@@ -110,6 +110,8 @@ def _child(mutant: Mutant | None, stage: str) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS_MOST[stage],) * 2)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MOST,) * 2)
     options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--no-header"]
+    if stage == "thorough":
+        options += ["-m", "long or not long"]  # the walk is a long one
     shown = mutant or Mutant("", 0, "", "", (), ast.Pass())
     code = 70  # a mutant that breaks the test runner is noticed, too
     try:
