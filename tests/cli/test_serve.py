@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 QDWELL = [sys.executable, "-m", "qdwell"]
-CONFIG = '[[backends]]\nname = "aer_simulator"\n'  # one backend starts fastest
+CONFIG = '[[backends]]\nname = "machine"\nkind = "scripted"\n'  # it starts fastest
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_first_start_makes_an_account_and_a_second_one_keeps_it(start, tmp_pat
     lines = exported(path.read_text())
     assert (lines["IAM_URL"], run(tmp_path, "env")) == (url, path.read_text())
     with logged_in(lines) as client:
-        assert [it["name"] for it in client.get("/backends").json()["devices"]] == ["aer_simulator"]
+        assert [it["name"] for it in client.get("/backends").json()["devices"]] == ["machine"]
 
     # A second user is made beside the running server, and is known to it at once.
     bob = exported(run(tmp_path, "account", "create", "bob"))
