@@ -86,13 +86,13 @@ async def test_a_device_that_starts_is_waited_for(site: Site, user: User) -> Non
     known, station.described = station.described, False
     try:
         for why, status in (("the device is starting", 503), ("no cable", 400)):
-            station.unready_because = why
+            station.unready_because, station.starting = why, status == 503
             for method, path, json in asked:
                 refused = fault(await user.ask(method, path, json=json))
                 assert (refused["status"], refused["code"]) == (status, 1004), path
                 assert why in refused["message"]
     finally:
-        station.described, station.unready_because = known, ""
+        station.described, station.unready_because, station.starting = known, "", False
     assert (await user.finished(await user.submit("spare")))["status"] == "Completed"
 
 
@@ -100,16 +100,21 @@ async def test_that_all_devices_start_is_waited_for(site: Site, user: User) -> N
     """A submission that leaves the choice (J11) comes again, too."""
     stations = site.engine._stations.values()
     known = [(it, it.described, it.unready_because) for it in stations]
-    body = {"program_id": "sampler", "params": bell()}
+    asked = (
+        ("/jobs", {"program_id": "sampler", "params": bell()}),
+        ("/sessions", {"mode": "dedicated"}),
+    )
     try:
         for why, status in (("the device is starting", 503), ("no cable", 400)):
             for station in stations:
                 station.described, station.unready_because = False, why
-            refused = fault(await user.ask("POST", "/jobs", json=body))
-            assert (refused["status"], refused["code"]) == (status, 1004)
+                station.starting = status == 503
+            for path, body in asked:
+                refused = fault(await user.ask("POST", path, json=body))
+                assert (refused["status"], refused["code"]) == (status, 1004), path
     finally:
         for station, described, why in known:
-            station.described, station.unready_because = described, why
+            station.described, station.unready_because, station.starting = described, why, False
 
 
 async def test_the_operator_pauses_and_stops_a_backend(site: Site, user: User) -> None:

@@ -16,7 +16,7 @@ from qdwell.api.body import Query
 from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.parts import Parts
 from qdwell.engine.requests import BackendView
-from qdwell.errors import BackendOffline, BadInput, UnknownBackend
+from qdwell.errors import BadInput, UnknownBackend
 
 OBJECTS_FROM = "2025-05-01"  # wire-protocol 5.1: names before, objects from then on
 # Older clients name themselves to it by the last two, which choose nothing here: a token does.
@@ -51,7 +51,7 @@ class Backends:
         """What the backend is."""
         view = await self._view(request, name)
         if not view.ready:
-            raise BackendOffline(view.name, view.mode_reason or None, starting=view.starting)
+            raise view.refusal()
         if name == view.name and not self._parts.config.server.old_clients:
             return JsonBytes(view.configuration)
         return JsonBytes(self._under(name, view))

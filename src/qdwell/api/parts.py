@@ -12,6 +12,7 @@ from qdwell.clock import Clock
 from qdwell.config import Config, Plan
 from qdwell.engine.engine import Engine
 from qdwell.engine.requests import BackendView, MachineNow
+from qdwell.errors import BackendOffline, UnknownBackend
 from qdwell.store import Store
 from qdwell.store.accounts import Instance
 
@@ -59,7 +60,20 @@ class Parts:
         machines = [self.engine.backend(name) for name in named]
         return view.mock and any(it is not None and it.twin == view.name for it in machines)
 
-    def least_busy(self, caller: Caller) -> BackendView | None:
+    def online(self, caller: Caller, name: str | None) -> BackendView:
+        """The backend of a name, or the least busy (S3, J11); raises the 400 or 503 if there is
+        none, or it is offline.
+        """
+        view = self._least_busy(caller) if name is None else self.backend(caller, name)
+        if view is None:
+            if name is not None:
+                raise UnknownBackend(name)
+            raise BackendOffline("any", starting=any(it.starting for it in self.engine.backends()))
+        if view.mode.value == "offline":
+            raise view.refusal()
+        return view
+
+    def _least_busy(self, caller: Caller) -> BackendView | None:
         """The backend with the shortest queue: online machines first, then paused ones, and a
         simulator only if there is no machine (J11). Ties by the order of the config."""
         views = [

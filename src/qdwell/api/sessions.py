@@ -18,9 +18,8 @@ from qdwell.api.repeats import job_id_of as id_of
 from qdwell.api.turns import in_thread
 from qdwell.config import Plan
 from qdwell.core.group import Group, GroupState, Mode
-from qdwell.engine.requests import BackendView, NewGroup
+from qdwell.engine.requests import NewGroup
 from qdwell.errors import (
-    BackendOffline,
     BadInput,
     MaxTtlOutOfRange,
     NoGroupOnSimulator,
@@ -29,7 +28,6 @@ from qdwell.errors import (
     SessionNotInPlan,
     SessionNotReopened,
     TooManySessions,
-    UnknownBackend,
     UnknownSession,
 )
 from qdwell.wire.messages import KeepAliveRequest, SessionChange, SessionRequest
@@ -60,7 +58,7 @@ class Sessions:
         if asked.instance and asked.instance not in names:
             raise NotAllowed()
         plan = parts.plan(caller)
-        backend = self._backend(caller, asked)
+        backend = self._parts.online(caller, asked.backend)
         mode = Mode(asked.mode)
         if mode_word(mode) not in plan.modes:
             raise SessionNotInPlan(caller.instance.plan, mode_word(mode))
@@ -192,18 +190,6 @@ class Sessions:
         """The document with what is summed over its jobs, which a list would take too long for."""
         hits, misses = await in_thread(self._parts.store.cache_counts, group.id)
         return self._document(group) | {"cache": {"hits": hits, "misses": misses}}  # S37
-
-    def _backend(self, caller: Caller, asked: SessionRequest) -> BackendView:
-        """The backend that was named, or the least busy (S3)."""
-        if asked.backend is None:
-            view = self._parts.least_busy(caller)
-        else:
-            view = self._parts.backend(caller, asked.backend)
-        if view is None:
-            raise UnknownBackend(asked.backend or "any")
-        if view.mode.value == "offline":
-            raise BackendOffline(view.name, view.mode_reason or None, starting=view.starting)
-        return view
 
     def _max_ttl_ms(self, asked_seconds: int | None, mode: Mode, plan: Plan) -> int | None:
         """What was asked for, or the default: the plan's, or None for the first job's (S5)."""

@@ -40,7 +40,6 @@ from qdwell.config import SECONDS_MAX, Plan
 from qdwell.core.group import Group
 from qdwell.engine.requests import BackendView, NewJob
 from qdwell.errors import (
-    BackendOffline,
     BadInput,
     NoGroupOnSimulator,
     RepeatedJob,
@@ -49,7 +48,6 @@ from qdwell.errors import (
     TagTooLong,
     TooManyRequests,
     TooManyTags,
-    UnknownBackend,
     UnknownCircuit,
     UnknownSession,
     WrongBackend,
@@ -153,7 +151,7 @@ class Submission:
     ) -> tuple[BackendView, NewJob]:
         """What the engine is asked for, after every check that is not the engine's own (J9)."""
         tags = check_tags(asked.tags or [], plan)
-        named = self._named(caller, asked.backend)
+        named = None if asked.backend is None else self._parts.online(caller, asked.backend)
         if asked.session_id is None and "job" not in plan.modes:
             raise SessionNotInPlan(caller.instance.plan, "job")
         group = await self._group(caller, asked.session_id)
@@ -241,17 +239,6 @@ class Submission:
         self._parts.engine.check_submission(message.program_id, message.params)
         return message, dump_json(message.params, body)
 
-    def _named(self, caller: Caller, name: str | None) -> BackendView | None:
-        """The backend that was named, if one was."""
-        if name is None:
-            return None
-        view = self._parts.backend(caller, name)
-        if view is None:
-            raise UnknownBackend(name)
-        if view.mode.value == "offline":
-            raise BackendOffline(view.name, view.mode_reason or None, starting=view.starting)
-        return view
-
     async def _group(self, caller: Caller, session_id: str | None) -> Group | None:
         """The live group of a submission (S12, S13); one of another instance is unknown."""
         if session_id is None:
@@ -272,15 +259,9 @@ class Submission:
     ) -> BackendView:
         """The backend to run on: the session's, the one that was named, or the least busy."""
         if group is None:
-            view = named or self._parts.least_busy(caller)
-            if view is None:
-                starting = any(it.starting for it in self._parts.engine.backends())
-                raise BackendOffline("any", starting=starting)
-            return view
+            return named or self._parts.online(caller, None)
         if named is None:
-            view = self._named(caller, group.backend)
-            assert view is not None  # it was named
-            return view
+            return self._parts.online(caller, group.backend)
         if named.mock and self._twin_of(group.backend) == named.name:
             return named
         if named.simulator:

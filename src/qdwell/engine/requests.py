@@ -13,6 +13,7 @@ from typing import Any
 
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Group, Mode
+from qdwell.errors import BackendOffline
 from qdwell.store.records import JobDetails
 
 
@@ -92,6 +93,10 @@ class BackendView:
     version: str = ""
     mock: bool = False  #: the mock twin of a machine, for dry runs
     twin: str | None = None  #: name of its mock twin
+
+    def refusal(self) -> BackendOffline:
+        """What is answered to those who want it while it is offline."""
+        return BackendOffline(self.name, self.mode_reason or None, starting=self.starting)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from qdwell.store import Store
 log = structlog.get_logger()
 
 MOCK = "mock"  # kind, class, and first word of the name of a twin
-_STARTING = "the device is starting"
 
 
 @dataclass(eq=False)
@@ -40,7 +39,8 @@ class Station:
     outlives: bool = False  #: its runs go on when its process dies, and can be asked for (J5)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     described: bool = False
-    unready_because: str = _STARTING
+    unready_because: str = "the device is starting"
+    starting: bool = True  #: it has neither started nor failed to, since the server did
     entry: Mapping[str, Any] = field(default_factory=dict)
     configuration: bytes = b"{}"
     properties: bytes | None = None
@@ -71,7 +71,7 @@ class Station:
             self.described = True
             if self.twin is not None:
                 self.twin.resemble(self)
-        self.unready_because = ""
+        self.unready_because, self.starting = "", False
         if not self.ready.is_set():
             log.info("backend is ready", backend=self.name, qubits=self.qubits)
             self.ready.set()
@@ -84,7 +84,7 @@ class Station:
         shown = orjson.loads(device.configuration) | {"backend_name": self.name}
         self.configuration = orjson.dumps(shown)
         self.entry = {**device.entry, "class": MOCK}
-        self.unready_because = ""
+        self.unready_because, self.starting = "", False
         self.ready.set()
 
     @property
@@ -101,7 +101,7 @@ class Station:
 
     def broken(self, why: str) -> None:
         """The device does not start."""
-        self.unready_because = why
+        self.unready_because, self.starting = why, False
         log.error("backend does not start", backend=self.name, why=why)
 
     def view(self, machine: Machine | None) -> BackendView:
@@ -109,7 +109,6 @@ class Station:
         mode, reason = BackendMode.OFFLINE, self.unready_because
         if machine is not None and (self.described or machine.mode is BackendMode.OFFLINE):
             mode, reason = machine.mode, machine.mode_reason
-        starting = mode is BackendMode.OFFLINE and reason == _STARTING and not self.described
         return BackendView(
             name=self.name,
             aliases=self.row.aliases,
@@ -119,7 +118,7 @@ class Station:
             mode_reason=reason,
             queue_length=machine.queued_count if machine is not None else 0,
             ready=self.described,
-            starting=starting,
+            starting=self.starting and mode is BackendMode.OFFLINE,
             entry=self.entry,
             configuration=self.configuration,
             properties=self.properties,
