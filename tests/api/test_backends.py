@@ -40,6 +40,44 @@ async def test_devices_are_objects_or_names_by_version(
         assert device["qubits"] > 0
 
 
+async def test_what_older_clients_say_of_their_instance_is_compared(
+    user: User, other: User
+) -> None:
+    """I1: in a query or a body, by any of its three names; it chooses nothing, and is no riddle."""
+    name = user.credentials.instance_name
+    for own in (user.crn, name, f"qdwell/main/{name}"):
+        for field in ("provider", "instance"):
+            assert (await user.get("/backends", params={field: own})).json()["devices"]
+        assert (await user.get("/jobs", params={"provider": own})).json()["count"] == 0
+    theirs = other.credentials.instance_name
+    for named in (other.crn, theirs, f"qdwell/main/{theirs}", "ibm-q/open/main"):
+        asked = [("/backends", "provider"), ("/backends", "instance"), ("/jobs", "provider")]
+        for path, field in asked:
+            told = fault(await user.get(path, params={field: named}))
+            assert (told["status"], told["code"]) == (403, 1200)
+            assert told["field"] == field
+            assert named in told["message"]
+    body = {"program_id": "sampler", "params": bell(), "backend": "quick"}
+    classic = {"hub": "qdwell", "group": "main", "project": theirs}
+    told = fault(await user.ask("POST", "/jobs", json=body | classic))
+    assert (told["status"], told["code"]) == (403, 1200)
+    assert told["field"] == "project"
+    await user.submit(hub="qdwell", group="main", project=name)
+
+
+async def test_there_is_one_channel_strategy(user: User) -> None:
+    """Clients up to 0.31 may name it, when they ask for backends and when they submit."""
+    assert (await user.get("/backends", params={"channel_strategy": "default"})).json()["devices"]
+    told = fault(await user.get("/backends", params={"channel_strategy": "q-ctrl"}))
+    assert (told["status"], told["code"]) == (400, 1208)
+    assert told["field"] == "channel_strategy"
+    await user.submit(channel_strategy="default")
+    body = {"program_id": "sampler", "params": bell(), "channel_strategy": "q-ctrl"}
+    told = fault(await user.ask("POST", "/jobs", json=body))
+    assert (told["status"], told["code"]) == (400, 1208)
+    assert told["field"] == "channel_strategy"
+
+
 async def test_each_backend_describes_itself_under_each_of_its_names(user: User) -> None:
     """A client finds its backend by the name that it asked for."""
     for name in NAMES:

@@ -69,7 +69,7 @@ async def test_defaults_come_from_the_plan(user: User, site: Site) -> None:
         ({"interactive_ttl": 500}, 400, 1208, "interactive_ttl"),
         ({"backend": "no-such"}, 400, 1007, "backend"),
         ({"backend": "aer_simulator"}, 400, 1208, "backend"),
-        ({"instance": "crn:v1:another:::::::"}, 403, 1200, None),
+        ({"instance": "crn:v1:another:::::::"}, 403, 1200, "instance"),
     ],
 )
 async def test_what_cannot_be_opened_is_refused(

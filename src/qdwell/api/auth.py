@@ -46,6 +46,7 @@ FRESH_MS = 2_000
 READING = ("GET", "HEAD")
 REMEMBERED = 10_000  # access tokens found good
 FIRST_VERSION = "2024-01-01"  # the first IBM-API-Version
+HUB, GROUP = "qdwell", "main"  # of an instance's classic name, hub/group/project
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +303,22 @@ def _end(owner: accounts.Owner, now: int) -> int:
     """When an access token ends, in seconds: never after the API token that it is given for."""
     end = now + TOKEN_SECONDS
     return end if owner.expires_at is None else min(end, owner.expires_at // 1000)
+
+
+def check_instance(caller: Caller, **named: str | None) -> None:
+    """Refuse a request of which a field names another instance than `Service-CRN` does.
+
+    An instance has three names: its CRN, its name, and hub/group/project, as older clients call it.
+
+    Raises:
+        NotAllowed: names the field. An instance that is not theirs is told like one that is not.
+    """
+    own = caller.instance
+    for field, name in named.items():
+        if name and name not in (own.crn, own.name, f"{HUB}/{GROUP}/{own.name}"):
+            raise NotAllowed(
+                f"{field} names {name[:200]!r}, but this request acts in {own.name!r}.", field=field
+            )
 
 
 def _choose(owner: accounts.Owner, named: str) -> accounts.Instance | None:

@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.auth import api_version
+from qdwell.api.auth import api_version, check_instance
 from qdwell.api.body import Query
 from qdwell.api.edge import JsonBytes, reply
 from qdwell.api.parts import Parts
@@ -19,8 +19,8 @@ from qdwell.engine.requests import BackendView
 from qdwell.errors import BadInput, UnknownBackend
 
 OBJECTS_FROM = "2025-05-01"  # wire-protocol 5.1: names before, objects from then on
-# Older clients name themselves to it by the last two, which choose nothing here: a token does.
-BACKENDS_QUERY = ("include_mocks", "provider", "instance")
+# By the last three older clients name their instance, and the one strategy there is.
+BACKENDS_QUERY = ("include_mocks", "provider", "instance", "channel_strategy")
 CIRCUITS_MAX = 10_000  # of one V1 job
 STATUS_ACTIVE = "active"  # any other word on an operational backend makes the client warn (I12)
 
@@ -36,6 +36,8 @@ class Backends:
         """List the backends: as objects, or as names for older clients."""
         caller = await self._parts.caller(request)
         query = Query(request)
+        check_instance(caller, provider=query.text("provider"), instance=query.text("instance"))
+        query.choice("channel_strategy", ["default"])
         mocks = query.flag("include_mocks") is True
         entries = [
             device_entry(view, name)

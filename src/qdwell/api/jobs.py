@@ -12,7 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.auth import Caller
+from qdwell.api.auth import Caller, check_instance
 from qdwell.api.body import Query, read_message
 from qdwell.api.documents import (
     job_document,
@@ -52,7 +52,7 @@ LIST_QUERY = (
     "search",
     "exclude_params",
     "include_mocks",
-    "provider",  # the classic form of the instance, which Service-CRN names
+    "provider",  # the instance, as older clients name it
 )
 
 
@@ -189,6 +189,7 @@ class Jobs:
         """List jobs, newest first unless asked otherwise, with their exact number (J26, J27)."""
         caller = await self._parts.caller(request)
         query = Query(request)
+        check_instance(caller, provider=query.text("provider"))
         limit = query.page("limit", PAGE_MAX, PAGE_MAX)
         offset = query.page("offset", 0, OFFSET_MAX, least=0)
         sort = (query.text("sort") or "DESC").upper()

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from qdwell.api.auth import GROUP, HUB
 from qdwell.api.backends import OBJECTS_FROM
 from qdwell.api.body import read_message
 from qdwell.api.documents import client_version
@@ -31,17 +32,11 @@ from qdwell.store import JobRow
 from qdwell.wire.messages import LoginRequest
 
 QUANTUM = "/quantum"  #: the address that the channel ibm_quantum is given
-HUB, GROUP = "qdwell", "main"
 #: The first release that knows each of these tags; before it, all of them are `PubResult`.
 PUB_RESULTS_SINCE = {"SamplerPubResult": (0, 24), "EstimatorPubResult": (0, 35)}
 _BODY_BYTES_MAX = 16_384
 DONE, REFUSED = 1000, 1008  # codes that a websocket is closed with
 LOOK_MS = 500  # between two looks for interim results
-
-
-def project(name: str) -> str:
-    """An instance of this name as hub/group/project."""
-    return f"{HUB}/{GROUP}/{name}"
 
 
 class Older:

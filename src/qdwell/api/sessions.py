@@ -7,11 +7,10 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.auth import Caller
+from qdwell.api.auth import Caller, check_instance
 from qdwell.api.body import Query, read_message
 from qdwell.api.documents import mode_word, session_document
 from qdwell.api.edge import no_content, reply
-from qdwell.api.older import project
 from qdwell.api.parts import Parts
 from qdwell.api.repeats import check_same
 from qdwell.api.repeats import job_id_of as id_of
@@ -23,7 +22,6 @@ from qdwell.errors import (
     BadInput,
     MaxTtlOutOfRange,
     NoGroupOnSimulator,
-    NotAllowed,
     SessionClosed,
     SessionNotInPlan,
     SessionNotReopened,
@@ -54,9 +52,7 @@ class Sessions:
         if group_id is not None and (made := await self._made(caller, group_id)) is not None:
             self._check_same(made, asked)
             return reply(await self._whole_document(made))
-        names = (caller.instance.crn, caller.instance.name, project(caller.instance.name))
-        if asked.instance and asked.instance not in names:
-            raise NotAllowed()
+        check_instance(caller, instance=asked.instance)
         plan = parts.plan(caller)
         backend = self._parts.online(caller, asked.backend)
         mode = Mode(asked.mode)

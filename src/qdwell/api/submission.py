@@ -19,7 +19,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qdwell.api.auth import Caller, api_version
+from qdwell.api.auth import Caller, api_version, check_instance
 from qdwell.api.backends import refuse_calibration
 from qdwell.api.body import check, dump_json, in_proportion, parse_json, read_body
 from qdwell.api.circuits import Circuits
@@ -150,6 +150,9 @@ class Submission:
         job_id: str,
     ) -> tuple[BackendView, NewJob]:
         """What the engine is asked for, after every check that is not the engine's own (J9)."""
+        classic = [asked.hub, asked.group, asked.project]
+        if any(classic):
+            check_instance(caller, project="/".join(it or "" for it in classic))
         tags = check_tags(asked.tags or [], plan)
         named = None if asked.backend is None else self._parts.online(caller, asked.backend)
         if asked.session_id is None and "job" not in plan.modes:

@@ -50,8 +50,13 @@ class NotAllowed(RequestError):
     code = 1200
     solution = "Use an instance of your own account, or ask the operator for access."
 
-    def __init__(self, message: str = "Not authorised for this action in this instance.") -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "Not authorised for this action in this instance.",
+        *,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message, field=field)
 
 
 class TooManyRequests(RequestError):

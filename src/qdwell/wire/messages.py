@@ -2,7 +2,7 @@
 
 The models of requests validate: they are strict (`true` is not a number, `"3"` is not 3) and know
 every field; a field that they do not know is refused, because what is accepted and then ignored
-misleads. Fields that older clients send and that mean nothing here are declared, and say so.
+misleads. What only older clients send is declared, and checked: it must say what holds anyway.
 
 The models of replies only describe: hot routes write their bytes themselves, and the API
 description is generated from here. A field that is optional in a reply is left out when it has no
@@ -79,7 +79,6 @@ IMAGE = r"^[a-zA-Z0-9]+([/.\-_][a-zA-Z0-9]+)*:[a-zA-Z0-9]+([.\-_][a-zA-Z0-9]+)*$
 
 JobId = Annotated[str, Field(pattern=ID)]
 BackendName = Annotated[str, Field(pattern=BACKEND)]
-Ignored = Annotated[Any, Field(description="Sent by older clients; has no meaning here.")]
 
 
 class Request(BaseModel):
@@ -113,10 +112,12 @@ class JobRequest(Request):
     session_time: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Belongs to start_session."
     )
-    hub: Ignored = None
-    group: Ignored = None
-    project: Ignored = None
-    channel_strategy: Ignored = None
+    hub: str | None = Field(None, description="The instance, as older clients name it.")
+    group: str | None = Field(None, description="Goes with hub.")
+    project: str | None = Field(None, description="Goes with hub.")
+    channel_strategy: Literal["default"] | None = Field(
+        None, description="Of clients up to 0.31; there is one."
+    )
 
 
 class SessionRequest(Request):
