@@ -9,6 +9,7 @@ import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -169,6 +170,34 @@ async def test_the_last_words_of_a_killed_worker_do_not_count(house: Make) -> No
         pool._heard(place, Frame({"op": "done"}, (b"",)))
         assert (heard, place.task, stopped.is_set()) == ([], task, False)
         await asyncio.wait_for(stopped.wait(), 10)
+
+
+async def test_the_qpu_is_free_when_its_process_is_there_again(house: Make) -> None:
+    """J20, J14: what the device of a cancelled run takes to start is not the next job's time."""
+    async with house(scripted(run_ms=60_000)) as it:
+        running, following = await it.submit(), await it.submit()
+        await it.reaches(running, "executing")
+        await it.reaches(following, "ready")
+        pool = it.engine._stations["machine"].pool
+        server, asked, may_fork = pool.server, asyncio.Event(), asyncio.Event()
+
+        class LateServer(ForkServer):
+            async def worker(self, *args: Any) -> Worker:
+                asked.set()
+                await may_fork.wait()
+                return await server.worker(*args)
+
+        pool.server = LateServer(())
+        try:
+            await it.engine.cancel_job(it.crn, running.id)
+            await asyncio.wait_for(asked.wait(), 30)
+            await it.submit()  # a turn later than the death of the device's process
+            assert it.engine.live_job(following.id).state == "ready"
+        finally:
+            there = it.clock.now()
+            may_fork.set()
+        begun = await it.reaches(following, "executing")
+        assert begun.executing_at >= there
 
 
 async def test_a_device_that_does_not_start_is_offline(

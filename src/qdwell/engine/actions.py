@@ -227,11 +227,16 @@ class Actions:
         self._gone(run, station)
 
     def _gone(self, run: Run, station: Station) -> None:
-        """No worker of ours has it any more; a device that keeps its runs may still do it."""
+        """No worker of ours has it any more; a device that keeps its runs may still do it.
+
+        Its QPU is free when the device is there again. Who had it before that would wait for a
+        process to start, and their time limit would count it (J14, J20).
+        """
         if station.outlives:
             self.adoption.stop(station, run.job, run.attempt, run)
         else:
-            self.reports.post(RunStopped(station.name, run.job, run.attempt))
+            stopped = RunStopped(station.name, run.job, run.attempt)
+            station.pool.when_idle(partial(self.reports.post, stopped))
 
     def _ask(self, action: AskDevice) -> None:
         run = self.runs.get(action.job)

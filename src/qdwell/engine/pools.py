@@ -83,6 +83,10 @@ class Pool(Protocol):
         """Whether a task submitted now would be taken up now."""
         ...
 
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call it as soon as a task would be taken up at once: now, if that is so."""
+        ...
+
     def tell(self, head: Mapping[str, Any]) -> None:
         """Say something to every worker that there is; needs no answer."""
         ...
@@ -128,6 +132,7 @@ class LocalPool:
     on_unready: Callable[[str], None] = lambda _why: None
     _places: list[_Place] = field(default_factory=list)
     _waiting: Line = field(default_factory=Line)
+    _when_idle: list[Callable[[], None]] = field(default_factory=list)
     _jobs: set[asyncio.Task[None] | asyncio.TimerHandle] = field(default_factory=set)
     _closed: bool = False
 
@@ -163,6 +168,11 @@ class LocalPool:
     def idle(self) -> bool:
         """See `Pool`."""
         return self.free() > 0
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """See `Pool`."""
+        self._when_idle.append(then)
+        self._feed()
 
     def free(self) -> int:
         """How many tasks submitted now would be taken up now."""
@@ -294,13 +304,15 @@ class LocalPool:
         self._jobs.add(asyncio.get_running_loop().call_later(pause, self._fork, place))
 
     def _feed(self) -> None:
-        """Give waiting tasks to free workers."""
+        """Give waiting tasks to free workers, and tell who waits that one is free."""
         for place in self._places:
             while self._waiting and place.ready and place.task is None:
                 task = self._waiting.take(self._at_work())
                 if task is None:
                     return
                 self._hand(place, task)
+        while self._when_idle and self.idle():
+            self._when_idle.pop(0)()
 
     def _at_work(self) -> list[Task]:
         return [place.task for place in self._places if place.task is not None]
