@@ -106,7 +106,7 @@ def test_the_core_and_the_errors_need_only_the_standard_library() -> None:
     [
         (
             "qdwell.cli.main, qdwell.api.server, qdwell.console.app",
-            {"qiskit", "psycopg", "httpx", "authlib", "joserfc"},
+            {"qiskit", "numpy", "psycopg", "httpx", "authlib", "joserfc"},
         ),
         ("qdwell.engine.child, qdwell.programs.stages", {"sqlalchemy", "fastapi", "jwt"}),
     ],

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Callable, Collection, Iterable
+from itertools import accumulate
 from typing import Any, TypeVar
 
-import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -106,8 +107,7 @@ def check_shape(body: bytes, depth_max: int) -> None:
     if marks.count(1) <= depth_max:
         return
     # Opening is +1, closing is -1, a comma is 0: the running sum is the depth.
-    depths = np.cumsum(np.frombuffer(marks, np.int8), dtype=np.int32)
-    if depths.size and depths.max() > depth_max:
+    if max(accumulate(array("b", marks)), default=0) > depth_max:
         raise BadInput(f"The body is nested deeper than {depth_max} levels.")
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qdwell.api.changes import set_mode
 from qdwell.api.parts import BackendView, MachineNow
-from qdwell.console import coupling
 from qdwell.console.signin import Visitor
 from qdwell.console.site import Site, back_to
 from qdwell.core.events import BackendMode
 from qdwell.core.group import Group
 from qdwell.errors import BadInput, NotAllowed, UnknownBackend
+
+if TYPE_CHECKING:
+    from qdwell.console import coupling
 
 REASON_MAX = 200
 
@@ -86,6 +88,8 @@ class MachinePages:
         known = self._drawn.get(view.name)
         fresh = known is not None and known[:2] == (view.configuration, view.properties)
         if known is None or not fresh:
+            from qdwell.console import coupling  # brings NumPy, which a start need not wait for
+
             calibration = coupling.read_calibration(view.properties)
             drawn = await asyncio.to_thread(
                 coupling.draw, view.name, view.configuration, calibration

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Reply(BaseModel):
     """What the server answers."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class ErrorItem(Reply):
