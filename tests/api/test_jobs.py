@@ -218,6 +218,15 @@ async def test_metrics_have_every_field_at_every_time(user: User) -> None:
     assert isinstance(metrics["caller"], str)
 
 
+async def test_phases_come_in_their_order(user: User) -> None:
+    """C5, J3: a simulator's job has its worker first, is prepared there, and then runs."""
+    for backend in ("aer_simulator", "quick"):
+        job_id = await user.submit(backend)
+        await user.finished(job_id)
+        phases = (await user.get(f"/jobs/{job_id}/metrics")).json()["phases"]
+        assert phases["ready"] <= phases["qpu_start"] <= phases["qpu_end"]
+
+
 async def test_a_queued_job_knows_its_place(site: Site, user: User, other: User) -> None:
     """Behind a session nothing starts; ranks are over the backend and over the instance (Q30)."""
     session = await user.session("spare")

@@ -190,6 +190,21 @@ def test_reads_openqasm_3_and_names_what_is_wrong() -> None:
         codec.load_qasm3("OPENQASM 3.0; nonsense q;", "f")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("OPENQASM 3.0; garbage", "1,14: 'garbage' was not expected here"),
+        ("OPENQASM 3.0; qubit q; foo q;", "1,23: gate 'foo' is not defined"),
+        (" ", "f is empty"),
+    ],
+)
+def test_a_program_that_cannot_be_parsed_says_where(text: str, said: str) -> None:
+    """E26: the parser's message, which its own error leaves out where the syntax is wrong."""
+    with pytest.raises(codec.CircuitError) as refused:
+        codec.load_qasm3(text, "f")
+    assert said in str(refused.value)
+
+
 def test_results_read_as_the_stock_client_reads_them() -> None:
     bits = np.array([[[1], [3]], [[0], [2]]], np.uint8)
     pub = results.sampler_pub(

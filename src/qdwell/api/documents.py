@@ -149,14 +149,7 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
             "running": optional_iso(job.running_at),
             "finished": optional_iso(job.finished_at),
         },
-        "phases": {  # ours: when it was prepared, and when it entered and left the QPU
-            "ready": optional_iso(job.ready_at),
-            "qpu_start": optional_iso(job.executing_at),
-            # One that was cancelled, stopped, or failed there left it with its end.
-            "qpu_end": optional_iso(
-                job.executed_at or (job.finished_at if job.executing_at is not None else None)
-            ),
-        },
+        "phases": _phases(job),
         "usage": {
             "quantum_seconds": quantum,
             "seconds": billed,
@@ -186,6 +179,23 @@ def metrics_document(row: JobRow, forecast: Forecast | None) -> dict[str, Any]:
             "cache": {"hits": facts.cache_hits, "misses": facts.cache_misses},  # S37
         }
     return document
+
+
+def _phases(job: Job) -> dict[str, str | None]:
+    """Ours: when it was prepared, and when it entered and left the QPU.
+
+    A simulator's job has its pool from before its preparation, and its run after it (J15). One that
+    was cancelled, stopped, or failed in the QPU left it with its end.
+    """
+    started = None
+    if job.executing_at is not None and job.ready_at is not None:
+        started = max(job.executing_at, job.ready_at)
+    left = job.finished_at if job.executed_at is None else job.executed_at
+    return {
+        "ready": optional_iso(job.ready_at),
+        "qpu_start": optional_iso(started),
+        "qpu_end": None if started is None else optional_iso(left),
+    }
 
 
 def session_document(group: Group, now: int, history: list[tuple[str, int]]) -> dict[str, Any]:

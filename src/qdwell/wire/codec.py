@@ -321,12 +321,24 @@ def load_qasm3(text: str, field: str) -> QuantumCircuit:
     """
     from qiskit import qasm3
 
+    if not text.strip():
+        raise CircuitError(f"{field} is empty: there is no OpenQASM 3 program in it", field=field)
     try:
         return qasm3.loads(text)
     except Exception as error:  # The parser and the importer each raise classes of their own.
         raise CircuitError(
-            f"{field} cannot be parsed as OpenQASM 3: {error}", field=field
+            f"{field} cannot be parsed as OpenQASM 3: {_qasm3_fault(error)}", field=field
         ) from error
+
+
+def _qasm3_fault(error: Exception) -> str:
+    """What is wrong, and where. The parser's own error says nothing; what it wraps knows."""
+    cause = error.__cause__
+    found = cause.args[0] if cause is not None and cause.args else None
+    token = getattr(found, "startToken", None) or getattr(found, "offendingToken", None)
+    if token is None:
+        return str(error) or "it is no such program"
+    return f"{token.line},{token.column}: {token.text!r} was not expected here"
 
 
 def _complex(payload: Any, field: str) -> complex:
