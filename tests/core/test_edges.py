@@ -331,7 +331,6 @@ def test_defaults_of_records() -> None:
     settings = Settings()
     assert settings.window_ms == 28 * 24 * 3_600_000
     assert settings.unused_close_ms == 1_800_000
-    assert not settings.session_ttl_first_job
 
 
 def test_the_queues_length() -> None:

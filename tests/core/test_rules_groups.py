@@ -12,7 +12,6 @@ from qdwell.core.events import (
     Event,
 )
 from qdwell.core.group import Ending, GroupState
-from qdwell.core.state import Settings
 
 
 def decide(world: World, at: float, *events: Event) -> list[Any]:
@@ -25,21 +24,27 @@ def live(world: World, job: str) -> Any:
 
 
 def test_s5_the_first_job_fixes_the_max_ttl() -> None:
-    settings = Settings(session_ttl_first_job=True)
-    world = World(settings=settings)
-    world.session("S", "A", interactive=5)
-    world.session("T", "A", interactive=5)
+    world = World()
+    world.session("S", "A", interactive=5, maximum=None)
+    world.session("T", "A", interactive=5, maximum=None)
+    world.session("U", "A", interactive=5, maximum=50)
+    world.session("V", "A", interactive=5, maximum=None, cap=600)
     world.submit("A1", "S", (1, 1, 1), 0, limit=20)
     world.submit("A2", "S", (1, 1, 1), 0, limit=30)
     world.submit("A3", "T", (1, 1, 1), 0)
-    world.batch("B", "A", maximum=77)
+    world.submit("A4", "U", (1, 1, 1), 0, limit=20)
+    world.submit("A5", "V", (1, 1, 1), 0, limit=601)
+    world.submit("A6", "V", (1, 1, 1), 0)
     world.run()
     assert world.group("S").max_ttl_ms == 20_000
-    assert world.refusals() == [(0, "A2", Refusal.LIMIT_ABOVE_MAX_TTL)]
+    above = Refusal.LIMIT_ABOVE_MAX_TTL
+    assert world.refusals() == [(0, "A2", above), (0, "A5", above)]
     refused = [each for _, each in world.replay.trace if isinstance(each, Refuse)]
-    assert (refused[0].limit, refused[0].asked) == (20_000, 30_000)
+    asked = [(each.limit, each.asked) for each in refused]
+    assert asked == [(20_000, 30_000), (600_000, 601_000)]
     assert world.group("T").max_ttl_ms == 10_800_000
-    assert world.group("B").max_ttl_ms == 77_000
+    assert world.group("U").max_ttl_ms == 50_000  # it was named
+    assert world.group("V").max_ttl_ms == 600_000  # the plan's
     assert world.group("S").closed_at == 20_000
 
 

@@ -140,7 +140,7 @@ class World:
         self.request(at, ServiceResumed(ms(since)))
 
     def session(self, name: str, instance: str, at: float = 0, **ttl: Any) -> str:
-        """Create a session; `interactive`, `maximum`, and `active` are in seconds."""
+        """Create a session; `interactive`, `maximum`, `active`, and `cap` are in seconds."""
         return self._group(Mode.SESSION, name, instance, at, ttl, interactive=60)
 
     def batch(self, name: str, instance: str, at: float = 0, **ttl: Any) -> str:
@@ -163,6 +163,7 @@ class World:
             created=ms(at),
             interactive_ttl_ms=ms(ttl.get("interactive", interactive)),
             max_ttl_ms=None if maximum is None else ms(maximum),
+            max_ttl_cap_ms=ms(ttl.get("cap", 28_800)),
             active_ttl_ms=None if active is None else ms(active),
         )
         self.request(at, CreateGroup(group))

@@ -15,7 +15,7 @@ import pytest
 
 from e2e.conftest import Served, serving
 from e2e.gated import until
-from qdwell import IBMRuntimeError, QiskitRuntimeService, RequestsApiError, Session
+from qdwell import Batch, IBMRuntimeError, QiskitRuntimeService, RequestsApiError, Session
 
 pytestmark = pytest.mark.xdist_group("settings")
 
@@ -44,6 +44,7 @@ options = { run_ms = 3600000 }
 
 [plans.default]
 session_keep_alive_max_seconds = 7
+max_ttl_seconds = 3600
 """
 
 
@@ -91,6 +92,24 @@ def test_a_session_lives_as_long_as_its_first_job_may(service: QiskitRuntimeServ
         details = session.details()
     assert details is not None
     assert details["max_time"] == 100
+
+
+def test_a_life_that_is_named_is_not_the_first_jobs(service: QiskitRuntimeService) -> None:
+    """S4-S6, B10: nor is a batch's, and no first job makes one longer than the plan allows."""
+    with Session(service=service, backend="machine", max_time=300) as session:
+        run(session, max_execution_time=100)
+        details = session.details()
+    assert details is not None
+    assert details["max_time"] == 300
+    with Session(service=service, backend="machine") as session:
+        run(session)
+        details = session.details()
+    assert details is not None
+    assert details["max_time"] == 3600
+    with Batch(service=service, backend="machine") as batch:
+        details = batch.details()
+    assert details is not None
+    assert details["max_time"] == 28_800
 
 
 def test_a_session_that_nobody_uses_is_closed(service: QiskitRuntimeService) -> None:

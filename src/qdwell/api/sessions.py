@@ -68,6 +68,7 @@ class Sessions:
             user_id=caller.user_id,
             interactive_ttl_ms=interactive_ttl_seconds(mode, plan) * 1000,
             max_ttl_ms=self._max_ttl_ms(ttl, mode, plan),
+            max_ttl_cap_ms=most_ttl_seconds(mode, plan) * 1000,
             active_ttl_ms=active_ttl_ms(ttl, mode, plan),
             group_id=group_id,
         )
@@ -191,7 +192,8 @@ class Sessions:
         """What was asked for, or the default: the plan's, or None for the first job's (S5)."""
         if asked_seconds is not None:
             return asked_seconds * 1000
-        if self._parts.config.scheduler.session_default_ttl == "first_job":
+        first_job = self._parts.config.scheduler.session_default_ttl == "first_job"
+        if first_job and mode is Mode.SESSION:
             return None
         return most_ttl_seconds(mode, plan) * 1000
 

@@ -82,7 +82,7 @@ class Group:
     backend: str
     created: int
     interactive_ttl_ms: int
-    max_ttl_ms: int | None  #: None until the first job fixes it, if the server is set so (S5)
+    max_ttl_ms: int | None  #: None until the first job fixes it (S5)
     max_ttl_cap_ms: int = 28_800_000  #: the plan's maximum; bounds what the first job fixes (S5)
     active_ttl_ms: int | None = None  #: bound of one window; None means max_ttl_ms (S26)
     state: GroupState = GroupState.OPEN

@@ -104,8 +104,8 @@ def _group_refusal(turn: Turn, job: Job, machine: Machine) -> Refuse | None:
         return Refuse(Refusal.GROUP_CLOSED, job.id)
     if group.backend != job.backend:
         return Refuse(Refusal.WRONG_BACKEND, job.id)
-    limit = group.max_ttl_ms
-    if limit is not None and job.limit_asked and job.limit_ms > limit:
+    limit = group.max_ttl_cap_ms if group.max_ttl_ms is None else group.max_ttl_ms
+    if job.limit_asked and job.limit_ms > limit:
         return Refuse(Refusal.LIMIT_ABOVE_MAX_TTL, job.id, limit=limit, asked=job.limit_ms)
     return None
 
@@ -131,8 +131,6 @@ def _create_group(turn: Turn, group: Group) -> None:
         limit = turn.state.instances[group.instance].spend_limit_ms
         turn.out.append(Refuse(Refusal.SPEND_LIMIT, group.id, limit=limit))
     else:
-        if turn.state.settings.session_ttl_first_job and group.session:
-            group = group.evolve(max_ttl_ms=None)
         turn.add_group(group.evolve(idle_since=turn.now))
 
 

@@ -26,7 +26,6 @@ class Settings:
 
     window_ms: int = 28 * DAY_MS  #: of fair share and limits (Q3)
     unused_close_ms: int = 1_800_000  #: S31
-    session_ttl_first_job: bool = False  #: S5: the first job fixes the max TTL of its group
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,7 @@ class Engine(Answers):
             created=now,
             interactive_ttl_ms=new.interactive_ttl_ms,
             max_ttl_ms=new.max_ttl_ms,
+            max_ttl_cap_ms=new.max_ttl_cap_ms,
             active_ttl_ms=new.active_ttl_ms,
         )
         item = Item(now, CreateGroup(group), group_user=(group.id, new.user_id))
@@ -390,5 +391,4 @@ def settings_of(config: Config) -> Settings:
     return Settings(
         window_ms=rules.window_days * DAY_MS,
         unused_close_ms=rules.unused_group_close_seconds * 1000,
-        session_ttl_first_job=rules.session_default_ttl == "first_job",
     )

@@ -70,6 +70,7 @@ class NewGroup:
     user_id: str
     interactive_ttl_ms: int
     max_ttl_ms: int | None  #: None: its first job fixes it (S5)
+    max_ttl_cap_ms: int = 28_800_000  #: the plan's maximum; bounds what the first job fixes
     active_ttl_ms: int | None = None
     group_id: str | None = None  #: None: the engine makes one
 
