@@ -4,6 +4,10 @@ Inside qdwell an instant is an integer: milliseconds since the Unix epoch, UTC (
 `now` as an argument; only the edges hold a `Clock`. A clock never runs backwards: one that is set
 back is held at the last instant it showed (C8).
 
+While it is held, time stands still: deadlines, which are instants, wait until the wall clock has
+caught up. What only waits a while (a held answer, the next try, a grace) goes by the stopwatch,
+which nobody sets: see `pause_ms`.
+
 `ManualClock` is the clock of tests: it moves only when told to, so no test waits for real time.
 """
 
@@ -154,6 +158,16 @@ async def settle(turns: int = 20) -> None:
 
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+async def pause_ms(clock: Clock, ms: int) -> None:
+    """Return when so much time has really passed: also while a clock that was set back stands."""
+    await clock.pause_ns(ms * 1_000_000)
+
+
+def passed_ms(clock: Clock) -> int:
+    """The clock's stopwatch in milliseconds: for what ends after a while, not at an instant."""
+    return clock.stopwatch_ns() // 1_000_000
 
 
 def stopwatch_ns() -> int:

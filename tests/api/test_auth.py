@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from api.conftest import Site, User, as_if, fault
-from qdwell.api.auth import TOKEN_SECONDS, Auth, api_version
+from qdwell.api.auth import FRESH_MS, TOKEN_SECONDS, Auth, api_version
 from qdwell.api.edge import HANDLERS, Edge, reply
 from qdwell.clock import ManualClock
 from qdwell.store import accounts, open_store
+from qdwell.store.people import People
+from standing_clock import Standing
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -127,6 +129,24 @@ async def test_a_token_ends_when_it_says_so_and_survives_a_restart(
         clock.advance(1)
         for client in (http, again):
             assert (await client.get("/who", headers=bearer)).status_code == 401
+    store.close()
+
+
+async def test_a_revoked_token_ends_while_the_clock_stands(tmp_path: Path) -> None:
+    """C8: what was read about a user is believed for two seconds, not until the clock goes on."""
+    clock = Standing(1_800_000_000_000)
+    store = open_store(tmp_path)
+    made = accounts.first_start(store, clock.now())
+    assert made is not None
+    transport = httpx.ASGITransport(small_app(Auth(store, clock), clock))
+    async with httpx.AsyncClient(transport=transport, base_url="http://q") as http:
+        answer = await http.post("/identity/token", data={"apikey": made.token})
+        bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        clock.set_back()
+        people = People(store, "operator", clock.now(), {})
+        people.revoke_token(people.tokens(made.user_id)[0]["id"])
+        clock.advance(FRESH_MS)
+        assert (await http.get("/who", headers=bearer)).status_code == 401
     store.close()
 
 

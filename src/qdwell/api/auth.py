@@ -32,7 +32,7 @@ from starlette.types import Scope
 from qdwell.api.body import read_body
 from qdwell.api.edge import reply
 from qdwell.api.turns import ADDRESS
-from qdwell.clock import Clock
+from qdwell.clock import Clock, passed_ms
 from qdwell.errors import BadInput, NotAllowed, NotAuthenticated
 from qdwell.store import Store, accounts
 
@@ -146,7 +146,7 @@ class Auth:
             raise NotAuthenticated("No access token.")
         now = self._clock.now()
         known = self._good.get(token)
-        if known is not None and known[1] > now and _recent(known[2], now):
+        if known is not None and known[1] > now and _recent(known[2], passed_ms(self._clock)):
             return known[0]
         asking = self._asking.get(token)
         if asking is None:  # one look for all requests that wait for it: a crowd comes at once
@@ -190,11 +190,11 @@ class Auth:
 
     def moment(self) -> tuple[int, int]:
         """This moment, for `fresh`."""
-        return self._changes, self._clock.now()
+        return self._changes, passed_ms(self._clock)
 
     def fresh(self, read: tuple[int, int]) -> bool:
         """Whether who was found good at that moment may still be believed to be."""
-        return read[0] == self._changes and _recent(read[1], self._clock.now())
+        return read[0] == self._changes and _recent(read[1], passed_ms(self._clock))
 
     def who(self, scope: Scope) -> str:
         """Whose turn a request takes: its user's, or as long as that is not known, its address's.
@@ -288,7 +288,7 @@ class Auth:
         return str(claims["sub"]), str(claims["tok"]), expires_at
 
     def _remember(self, token: str, owner: accounts.Owner, expires_at: int) -> None:
-        self._good[token] = (owner, expires_at, self._clock.now())
+        self._good[token] = (owner, expires_at, passed_ms(self._clock))
         self._good.move_to_end(token)
         if len(self._good) > REMEMBERED:
             self._good.popitem(last=False)

@@ -29,7 +29,7 @@ from qdwell import __version__
 from qdwell.api.body import read_body
 from qdwell.api.edge import Headers, error_response, guarded, guards_of, reply
 from qdwell.api.repeats import FOLLOWER, KEYED_BY_US, LEADER
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.config import Config
 from qdwell.errors import Internal, RequestError
 from qdwell.store import new_id
@@ -155,7 +155,7 @@ class Door:
 
     async def _answer(self, held: Held, send: Send) -> None:
         """By the leader, whoever that is, as soon as there is one."""
-        until = self._clock.now() + PATIENCE_MS
+        until_ns = self._clock.stopwatch_ns() + PATIENCE_MS * 1_000_000
         while not held.gone.done():
             turned = self._turned
             epoch = self._leadership.standing.epoch
@@ -164,11 +164,10 @@ class Door:
                     return
             elif (url := self._elsewhere()) and await self._by(url, epoch, held, send):
                 return
-            if self._clock.now() >= until:
+            if self._clock.stopwatch_ns() >= until_ns:
                 await self._unavailable("No server leads now.")(*held.again(), send)
                 return
-            again = self._clock.now() + LOOK_AGAIN_MS
-            await _first(turned.wait(), self._clock.sleep_until(again))
+            await _first(turned.wait(), pause_ms(self._clock, LOOK_AGAIN_MS))
 
     async def _by_ourselves(self, app: ASGIApp, held: Held, send: Send) -> bool:
         """Answer; False if we turned out not to lead, and nothing was done."""

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from qdwell.api.app import build
 from qdwell.api.parts import Parts
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
 from qdwell.errors import QdwellError
@@ -111,4 +111,4 @@ async def _heed(parts: Parts) -> None:
             seen = newest
         except QdwellError as error:  # the next look will do
             log.warning("accounts not read", error=str(error))
-        await parts.clock.sleep_until(parts.clock.now() + HEED_MS)
+        await pause_ms(parts.clock, HEED_MS)

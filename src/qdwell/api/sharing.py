@@ -17,7 +17,7 @@ from qdwell.api.app import build
 from qdwell.api.door import Door
 from qdwell.api.houses import Extend, Watch
 from qdwell.api.parts import Parts
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.config import Config
 from qdwell.engine.engine import Engine
 from qdwell.engine.stations import fork_server
@@ -158,7 +158,7 @@ class Shared:
             await engine.abandon()
             if not isinstance(error, StoreError):
                 raise  # the config lacks a plan, or the like: it would fail again
-            await self._clock.sleep_until(self._clock.now() + TRY_AGAIN_MS)
+            await pause_ms(self._clock, TRY_AGAIN_MS)
             return
         self._extend(app)
         self._engine, self._epoch, self._parts = engine, epoch, app.state.parts

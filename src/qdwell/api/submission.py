@@ -36,6 +36,7 @@ from qdwell.api.repeats import (
     mark_of,
 )
 from qdwell.api.turns import in_thread, leads_to_more
+from qdwell.clock import passed_ms
 from qdwell.config import SECONDS_MAX, Plan
 from qdwell.core.group import Group
 from qdwell.engine.requests import BackendView, NewJob
@@ -78,7 +79,7 @@ class Submission:
         parts = self._parts
         caller = await parts.caller(request)
         plan = parts.plan(caller)
-        self._rate.check(caller.user_id, plan.submissions_per_minute, parts.clock.now())
+        self._rate.check(caller.user_id, plan.submissions_per_minute, passed_ms(parts.clock))
         crn = caller.instance.crn
         key = request.headers.get("idempotency-key")
         job_id = job_id_of(crn, key)

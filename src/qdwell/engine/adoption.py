@@ -27,7 +27,7 @@ from typing import Any
 
 import structlog
 
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.core.decisions import AskDevice
 from qdwell.core.events import RunAdopted, RunStopped
 from qdwell.core.job import TRIES_MAX, JobState
@@ -131,7 +131,7 @@ class Adoption:
             try:
                 await item.answer
             except QdwellError:
-                await self._clock.sleep_until(self._clock.now() + AGAIN_MS)
+                await pause_ms(self._clock, AGAIN_MS)
             else:
                 if run.task is not None and run.task.worker is not None:
                     run.task.worker.send({"op": "go", "run": n})
@@ -163,7 +163,7 @@ class Adoption:
                 found = await self._shelf.device_runs(run.job, run.attempt)
             except QdwellError as error:
                 log.error("runs cannot be read", job=run.job, error=str(error))
-                await self._clock.sleep_until(self._clock.now() + AGAIN_MS)
+                await pause_ms(self._clock, AGAIN_MS)
             else:
                 return found
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.errors import StoreError, StoreUnavailable
 from qdwell.store import Store
 from qdwell.store.blobs import INLINE_BYTES_MAX
@@ -65,7 +65,7 @@ class Ahead:
                     key = await self._in_thread(self._store.blobs.ahead, part)
                 except Exception as error:  # whatever it is: the run has been paid for
                     log.error("result not stored yet", job=job_id, error=str(error))
-                    await self._clock.sleep_until(self._clock.now() + AGAIN_MS)
+                    await pause_ms(self._clock, AGAIN_MS)
                     continue
                 if wanted():
                     self._held.setdefault(job_id, []).append(key)

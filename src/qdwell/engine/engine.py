@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.config import Config, Plan
 from qdwell.core.decisions import Refuse
 from qdwell.core.events import (
@@ -151,11 +151,11 @@ class Engine(Answers):
                     self._store.retire, self._clock.now(), self._config.retention
                 )
                 log.info("swept", blobs=swept, jobs=retired.jobs, results=retired.results)
-                await self._clock.sleep_until(self._clock.now() + SWEEP_MS)
+                await pause_ms(self._clock, SWEEP_MS)
                 swept = await self._in_thread(self._store.sweep, self._clock.now())
             except StoreError as error:  # the next hour will do
                 log.error("not swept", error=str(error))
-                await self._clock.sleep_until(self._clock.now() + SWEEP_MS)
+                await pause_ms(self._clock, SWEEP_MS)
 
     async def ready(self) -> None:
         """Return when every backend's device has answered."""
@@ -173,7 +173,7 @@ class Engine(Answers):
 
         What is cut off is taken up by the next start, by J5, and is no failed try of its job.
         """
-        grace = asyncio.ensure_future(self._clock.sleep_until(self._clock.now() + grace_ms))
+        grace = asyncio.ensure_future(pause_ms(self._clock, grace_ms))
         if self._loop.turning:  # what it grants is begun: users were told already
             await self._turned(grace)
         self._actions.draining = True

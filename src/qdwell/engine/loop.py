@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from qdwell.clock import Clock, stopwatch_ns
+from qdwell.clock import Clock, pause_ms, stopwatch_ns
 from qdwell.core.decisions import (
     Action,
     Decision,
@@ -196,7 +196,7 @@ class Loop:
             self._owe(decisions)
             await self._recover(error, items)
             if not any(item.event for item in items):  # a timer struck, and will strike again
-                await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
+                await pause_ms(self._clock, RELOAD_PAUSE_MS)
         else:
             self._show(decisions, accepted, stored)
             self._memory.publish_interim(found.interim)
@@ -301,7 +301,7 @@ class Loop:
             self._doubt.take(items)
         else:
             self._reject(items, error)
-        before, since = self._memory.jobs, self._clock.now()
+        before, since_ns = self._memory.jobs, self._clock.stopwatch_ns()
         still_true = [it for it in items if it.answer is None and (it.event or it.findings)]
         self._inbox.put_back([it for it in map(retried, still_true) if it is not None])
         assert self.actions is not None
@@ -317,9 +317,9 @@ class Loop:
                 )
             except Exception as again:  # the disk may be full, or gone: keep asking
                 log.error("store does not answer", error=f"{type(again).__name__}: {again}")
-                await self._clock.sleep_until(self._clock.now() + RELOAD_PAUSE_MS)
+                await pause_ms(self._clock, RELOAD_PAUSE_MS)
                 self._reject(self._inbox.take_requests(), again)
-                if self._clock.now() - since > MOST_MS:
+                if self._clock.stopwatch_ns() - since_ns > MOST_MS * 1_000_000:
                     self._reject(self._doubt.deny(), again)
             else:
                 self._sound = True

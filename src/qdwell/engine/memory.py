@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.core.decisions import Decision, PutGroup, PutJob
 from qdwell.core.group import Group, GroupState
 from qdwell.core.job import Job
@@ -114,7 +114,7 @@ class Memory:
             return None
 
         async def ring() -> None:
-            await clock.sleep_until(until)
+            await pause_ms(clock, until - clock.now())
             if not waiter.done():
                 waiter.set_result(None)
 
