@@ -15,7 +15,9 @@ from conformance.stores.world import World
 from qdwell.errors import StoreUnavailable
 from qdwell.store import Place, Store, open_store
 from qdwell.store.blobs import INLINE_BYTES_MAX, Blobs
+from qdwell.store.migrations import is_empty
 from qdwell.store.shelves import Shelf, shelf_of
+from qdwell.store.sqlite import SqliteDatabase
 from qdwell.store.wanted import Wanted
 
 LARGE = b"x" * (INLINE_BYTES_MAX + 1)
@@ -145,6 +147,18 @@ def test_another_databases_blobs_are_refused(store: Store, place: Place, tmp_pat
     """Else each would sweep away what the other one needs."""
     with pytest.raises(StoreUnavailable, match="belong to another database"):
         open_store(replace(place, folder=tmp_path / "other"))
+
+
+def test_no_new_database_is_made_beside_anothers_blobs(
+    store: Store, place: Place, tmp_path: Path
+) -> None:
+    """`restore` and a first start leave no empty schema, and say what a new database needs."""
+    new = replace(place, folder=tmp_path / "other")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="a new or restored database needs a place of"):
+            open_store(new)
+    assert is_empty(SqliteDatabase(new.folder / "qdwell.db"))
+    open_store(replace(new, blobs=str(tmp_path / "own"), blob_options={})).close()
 
 
 def test_a_database_does_not_open_without_its_blobs(store: Store, place: Place) -> None:

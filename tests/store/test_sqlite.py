@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -308,4 +309,18 @@ def test_a_log_that_was_given_its_length_keeps_what_is_committed(tmp_path: Path)
     again = open_store(crashed)
     assert told(again) == wanted
     again.close()
+    store.close()
+
+
+def test_a_log_without_room_is_named(tmp_path: Path) -> None:
+    """A first start on a full disk says which folder it is."""
+    store = open_store(tmp_path / "store")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable, match=r"store/qdwell\.db-wal cannot be written"):
+            store.warm_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    store.warm_up()
     store.close()

@@ -189,6 +189,13 @@ def _with_url(path: Path, url: str) -> str | None:
 
 
 def _replace(path: Path, text: str) -> Path:
+    try:
+        return _replaced(path, text)
+    except OSError as error:  # a full disk's own words name no file
+        raise StoreUnavailable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _replaced(path: Path, text: str) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

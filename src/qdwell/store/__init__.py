@@ -289,10 +289,10 @@ def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
         StoreTooNew: a newer release wrote the database.
         StoreUnavailable: the folder, the database, or the place of the blobs cannot be used.
     """
-    from qdwell.store.migrations import bring_up_to_date
+    from qdwell.store.migrations import bring_up_to_date, is_empty
     from qdwell.store.shelves import shelf_of
     from qdwell.store.sql import SqlStore
-    from qdwell.store.upkeep import join
+    from qdwell.store.upkeep import join, unclaimed
 
     if not isinstance(place, Place):
         if "://" in str(place):
@@ -302,9 +302,13 @@ def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         database = _database(place)
         try:
+            shelf = shelf_of(place)
+            named = place.database_url is not None or place.blobs is not None
+            if named and is_empty(database):
+                unclaimed(shelf)
             bring_up_to_date(database, database.name, migrate=migrate)
-            store = SqlStore(database, shelf_of(place), (place.folder,))
-            if place.database_url is not None or place.blobs is not None:
+            store = SqlStore(database, shelf, (place.folder,))
+            if named:
                 join(database, store.blobs)
             return store
         except BaseException:

@@ -180,10 +180,7 @@ class Blobs:
             self.shelf.write(MARK, mark.encode())
         elif found != mark.encode():
             whose = "another database" if found else "no database"
-            raise StoreUnavailable(
-                f"the blobs in {self.shelf.name} belong to {whose}, not to this one: servers that "
-                "share a database need the same store.blobs"
-            )
+            raise not_yours(self.shelf, whose)
 
     def _read_file(self, name: str, key: str) -> bytes:
         content = self.shelf.read(key)
@@ -204,3 +201,11 @@ class Blobs:
             self._cache_bytes += len(content)
             while self._cache_bytes > _CACHE_BYTES_MAX:
                 self._cache_bytes -= len(self._cache.popitem(last=False)[1])
+
+
+def not_yours(shelf: Shelf, whose: str) -> StoreUnavailable:
+    """The blobs of a shelf belong to somebody else."""
+    return StoreUnavailable(
+        f"the blobs in {shelf.name} belong to {whose}, not to this one: a new or restored database "
+        "needs a place of its own in store.blobs, and servers that share one the same place"
+    )

@@ -155,13 +155,19 @@ class SqliteDatabase:
         A sync of a file that grows takes twice as long as one of a file that is written over. What
         is behind the last frame of the log means nothing, and zeros are no frame; and while we
         write, nobody else adds a frame.
+
+        Raises:
+            StoreUnavailable: there is no room for it.
         """
-        with self.writing(), Path(f"{self.path}-wal").open("r+b") as log:
-            missing = _LOG_PAGES_MAX * _FRAME_BYTES - log.seek(0, os.SEEK_END)
-            while missing > 0:
-                missing -= log.write(bytes(min(missing, _CHUNK_BYTES)))
-            log.flush()
-            os.fsync(log.fileno())
+        path = Path(f"{self.path}-wal")
+        try:
+            with self.writing(), path.open("r+b", buffering=0) as log:
+                missing = _LOG_PAGES_MAX * _FRAME_BYTES - log.seek(0, os.SEEK_END)
+                while missing > 0:
+                    missing -= log.write(bytes(min(missing, _CHUNK_BYTES)))
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise StoreUnavailable(f"{path} cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Close every connection; the last one folds the log into the database file."""

@@ -9,13 +9,15 @@ import structlog
 from sqlalchemy import delete, select, update
 
 from qdwell.errors import StoreUnavailable
-from qdwell.store.blobs import Blobs
+from qdwell.store.blobs import Blobs, not_yours
 from qdwell.store.ids import new_id
+from qdwell.store.shelves import MARK
 from qdwell.store.statements import file_key
 from qdwell.store.tables import blobs, job_blobs, jobs, server
 
 if TYPE_CHECKING:
     from qdwell.store.database import Database
+    from qdwell.store.shelves import Shelf
 
 log = structlog.get_logger()
 
@@ -57,6 +59,16 @@ def finish(steps: Iterable[Callable[[], None]]) -> None:
             step()
         except (OSError, StoreUnavailable) as error:  # a file is in the way until the next sweep
             log.error("not cleaned up after a commit", error=str(error))
+
+
+def unclaimed(shelf: Shelf) -> None:
+    """Make sure that a new database finds nobody's blobs at its place, before it is made.
+
+    Raises:
+        StoreUnavailable: they are another one's.
+    """
+    if shelf.read(MARK) is not None:
+        raise not_yours(shelf, "another database")
 
 
 def join(database: Database, content: Blobs) -> None:

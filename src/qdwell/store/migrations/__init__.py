@@ -59,6 +59,12 @@ def bring_up_to_date(database: Database, name: str, *, migrate: bool) -> None:
             upgrade(connection)
 
 
+def is_empty(database: Database) -> bool:
+    """Whether nothing has been made in the database yet."""
+    with database.reading() as connection:
+        return not inspect(connection).get_table_names()
+
+
 def known_revisions() -> set[str]:
     """All revisions that this release can migrate from or to."""
     return {path.stem[:4] for path in (_HERE / "versions").glob("[0-9]*.py")}
