@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 
-from engine.house import House, sampler
+from engine.house import House, sampler, wait_gone
 from qdwell.config import Backend
 from qdwell.core.job import JobState
 from qdwell.engine.workers import ForkServer, preload_for
@@ -64,8 +63,12 @@ def test_shots_that_are_missing_fail_the_job_by_their_number(factory: str, came:
         assert not device.run(unmeasured).samples[0].bits.any()
 
 
-def test_the_death_of_a_device_is_seen_though_its_helper_lives(tmp_path: Path) -> None:
-    """A process that it has forked keeps its socket open; the device is replaced all the same."""
+def test_a_device_that_dies_takes_along_what_it_has_forked(tmp_path: Path) -> None:
+    """A process of its control software keeps its socket open, and would keep the hardware.
+
+    The device's death is seen, its helper is ended before the next process opens the device, and
+    the next one's helper ends with the fork server, which lives no longer than the server.
+    """
     helpers = tmp_path / "helpers"
     options = {"helpers": str(helpers), "run_s": 60.0}
     row = Backend("lab", "qiskit", "machines.lab:with_helper", options=options)
@@ -80,10 +83,34 @@ def test_the_death_of_a_device_is_seen_though_its_helper_lives(tmp_path: Path) -
             ended = await house.final(job)
             assert (ended.job.state, ended.job.code) == (JobState.FAILED, 5203)
             assert await house.machine_pid() != dead
+            first = int(helpers.read_text().split()[0])
+            assert await asyncio.to_thread(wait_gone, first)
+
+    try:
+        asyncio.run(run())
+        second = int(helpers.read_text().split()[1])
+        assert wait_gone(second)
+    finally:
+        server.close()
+
+
+def test_a_dead_server_leaves_no_process_of_a_lab(tmp_path: Path) -> None:
+    """It was killed: the fork server notices, and ends the device's whole group."""
+    helpers = tmp_path / "helpers"
+    server = ForkServer(preload_for(["qiskit"]))
+
+    async def run() -> None:
+        spec = Spec(
+            "lab", "qiskit", target="machines.lab:with_helper", options={"helpers": str(helpers)}
+        )
+        heard = asyncio.Event()
+        await server.worker({"spec": asdict(spec)}, lambda *_: heard.set(), lambda _: None)
+        await asyncio.wait_for(heard.wait(), 60)
+        assert server._door is not None
+        server._door.close()  # as the kernel does when the server is killed
+        assert await asyncio.to_thread(wait_gone, int(helpers.read_text()))
 
     try:
         asyncio.run(run())
     finally:
         server.close()
-        for pid in helpers.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)

@@ -6,7 +6,9 @@ server's main module again, it speaks pickle, and it hands on the server's whole
 one is small, because it does one thing: on request, with one end of a socket pair, fork.
 
 It starts no thread (a fork must not meet one), and ends when the server does: its socket closes.
-Its children end with it, by the kernel's parent-death signal, even after `kill -9`.
+Its children end with it, by the kernel's parent-death signal, even after `kill -9`. A lab's own
+device is the leader of a process group, which ends as a whole: what its control software has forked
+must not hold the hardware when the next process opens it.
 
 Each child gives up what it does not need before it does anything else (see `sandbox`).
 
@@ -16,6 +18,7 @@ LIMITS a JSON object of what `workers.Limits` says.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -24,6 +27,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from qdwell.engine import sandbox
@@ -48,11 +53,36 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     ready = {"ready": os.getpid(), "failed": failed, "missing": sandbox.describe(limits)}
     door.sendall(json.dumps(ready).encode() + b"\n")
+    groups: list[int] = []
     while True:
         request, fds = _receive(door)
         if not request:
+            end_groups(groups)
             return
-        _fork(door, json.loads(request), fds[0], limits)
+        role = json.loads(request)
+        pid = _fork(door, role, fds[0], limits)
+        if sandbox.is_labs_own(role):
+            groups.append(pid)
+
+
+def end_groups(groups: Iterable[int]) -> None:
+    """End the processes of labs' own devices that still live, with all that they have forked.
+
+    Of one that has ended, the server ended the group then; its number may be another one's now.
+    """
+    for pid in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == pid != os.getpid() and _parent_of(pid) == os.getpid():
+                os.killpg(pid, signal.SIGKILL)
+
+
+def _parent_of(pid: int) -> int | None:
+    """The parent of a process, where the kernel tells it (Linux)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def _receive(door: socket.socket) -> tuple[bytes, list[int]]:
@@ -67,8 +97,8 @@ def _receive(door: socket.socket) -> tuple[bytes, list[int]]:
     return line, fds
 
 
-def _fork(door: socket.socket, role: dict[str, Any], fd: int, limits: dict[str, Any]) -> None:
-    """Fork one worker and tell the server its process id, with a handle that cannot be mistaken."""
+def _fork(door: socket.socket, role: dict[str, Any], fd: int, limits: dict[str, Any]) -> int:
+    """Fork one worker; tell the server its process id, with a handle that cannot be mistaken."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -79,6 +109,7 @@ def _fork(door: socket.socket, role: dict[str, Any], fd: int, limits: dict[str, 
     socket.send_fds(door, [json.dumps({"pid": pid}).encode() + b"\n"], handles)
     for handle in handles:
         os.close(handle)
+    return pid
 
 
 def _work(role: dict[str, Any], fd: int, parent: int, limits: dict[str, Any]) -> NoReturn:
@@ -87,9 +118,11 @@ def _work(role: dict[str, Any], fd: int, parent: int, limits: dict[str, Any]) ->
     try:
         die_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if sandbox.is_labs_own(role):
+            os.setsid()  # what its control software forks is in its group, and ends with it
         os.nice(sandbox.NICE[role.get("nice", "machine")])
         sandbox.limit(int(limits["memory_bytes"]))
-        if limits["sandbox"] != "off" and not _is_labs_own(role):
+        if limits["sandbox"] != "off" and not sandbox.is_labs_own(role):
             sandbox.confine(limits["private"])
         from qdwell.engine.child import serve
 
@@ -110,12 +143,6 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the request was in place
         os._exit(1)
-
-
-def _is_labs_own(role: dict[str, Any]) -> bool:
-    """Whether this is the process that holds a device of the operator's own making."""
-    spec = role.get("spec")
-    return spec is not None and sandbox.reaches_out(spec["kind"], spec["options"])
 
 
 if __name__ == "__main__":

@@ -98,6 +98,12 @@ _DENIED = (
 )
 
 
+def is_labs_own(role: Mapping[str, Any]) -> bool:
+    """Whether a worker of this role holds a device of the operator's own making."""
+    spec = role.get("spec")
+    return spec is not None and reaches_out(spec["kind"], spec["options"])
+
+
 def reaches_out(kind: str, options: Mapping[str, Any]) -> bool:
     """Whether the process of such a device needs more than a worker may touch."""
     return kind == "qiskit" or (kind == "scripted" and "runs" in options)

@@ -25,6 +25,7 @@ from typing import Any, cast
 import structlog
 
 from qdwell.engine.frames import Decoder, Frame, encode
+from qdwell.engine.sandbox import is_labs_own
 from qdwell.errors import WorkerLost
 
 log = structlog.get_logger()
@@ -243,6 +244,7 @@ class Worker(asyncio.Protocol):
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
         self._sock: socket.socket | None = None  #: that of the transport
+        self._leads_group = False
         self.ended = asyncio.Event()  #: set when its socket is closed
 
     @classmethod
@@ -260,6 +262,7 @@ class Worker(asyncio.Protocol):
         """
         sock, pid, handle = await server.fork(role)
         worker = cls(pid, handle, on_frame, on_lost)
+        worker._leads_group = is_labs_own(role)
         worker._sock = sock
         await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=sock)
         return worker
@@ -297,6 +300,9 @@ class Worker(asyncio.Protocol):
         """It has ended, or nearly: its socket is closed."""
         self._transport = self._sock = None
         self.kill()  # a process that closed its socket, but lives, is of no use
+        if self._leads_group:  # what a lab's device has forked must not keep the hardware
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         if self._handle is not None:
             asyncio.get_running_loop().remove_reader(self._handle)
             os.close(self._handle)
