@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
+import httpx
 import pytest
+from qiskit import QuantumCircuit
+from qiskit_ibm_runtime import RuntimeEncoder
 
-from api.conftest import Site, User, bell, fault
+from api.conftest import BASE, CONFIG, Site, User, bell, fault
+from qdwell.api.app import build
+from qdwell.api.circuits import KEPT_FROM_CHARS, TAG
 from qdwell.api.repeats import job_id_of
+from qdwell.clock import SystemClock
 from qdwell.store import new_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -226,6 +234,37 @@ async def test_a_key_that_made_another_job_is_refused(user: User) -> None:
     assert (await sent())["id"] == first["id"]
     assert (await user.get("/jobs")).json()["count"] == 1
     await user.ask("DELETE", f"/sessions/{session['id']}/close")
+
+
+async def test_a_key_is_compared_after_a_restart_with_circuits_by_hash(
+    site: Site, user: User
+) -> None:
+    """Which circuits an instance has sent is forgotten in a restart; the job itself has its own."""
+    headers = {**user.headers, "Idempotency-Key": new_id()}
+
+    def by_hash(text: str) -> dict[str, Any]:
+        named = {"__type__": TAG, "__value__": sha256(text.encode()).hexdigest()}
+        return {**whole, "params": {**whole["params"], "pubs": [[named, None, 10]]}}
+
+    circuit = QuantumCircuit(1, 1)
+    for step in range(200):
+        circuit.rz(step / 7, 0)
+    circuit.measure(0, 0)
+    text = json.loads(json.dumps(circuit, cls=RuntimeEncoder))["__value__"]
+    assert len(text) >= KEPT_FROM_CHARS
+    params = {**bell(), "pubs": [[{"__type__": "QuantumCircuit", "__value__": text}, None, 10]]}
+    whole = {"program_id": "sampler", "params": params, "backend": "quick"}
+    first = (await user.ask("POST", "/jobs", json=whole, headers=headers)).json()["id"]
+    app = build(CONFIG, site.store, site.engine, SystemClock())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://qdwell") as restarted:
+        sent = partial(restarted.post, f"{BASE}/jobs", headers=headers)
+        told = fault(await sent(json=by_hash(text + " ")))
+        assert (told["status"], told["code"]) == (422, "reused_key")
+        assert "params" in told["message"]
+        told = fault(await sent(json={**by_hash(text), "backend": "spare"}))
+        assert (told["status"], told["code"]) == (422, "reused_key")
+        assert (await sent(json=by_hash(text))).json()["id"] == first
 
 
 async def test_a_private_jobs_key_is_its_own_after_its_input_is_erased(user: User) -> None:

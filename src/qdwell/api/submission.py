@@ -9,7 +9,6 @@ durable. The only 404 is that of an unknown program: the stock client reads any 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import OrderedDict, deque
 from functools import partial
@@ -44,6 +43,7 @@ from qdwell.errors import (
     BadInput,
     NoGroupOnSimulator,
     RepeatedJob,
+    ReusedKey,
     SessionClosed,
     SessionNotInPlan,
     TagTooLong,
@@ -193,10 +193,21 @@ class Submission:
         """
         if (done := self._done(request, crn, job_id)) is None:
             return None
-        # A circuit that was sent by its hash is not known any more after a restart.
-        with contextlib.suppress(UnknownCircuit):
+        try:
             self._check_same(crn, job_id, *await in_proportion(len(body), self._read, body, crn))
+        except UnknownCircuit:  # it was sent by its hash, and forgotten in a restart
+            stored = await in_thread(self._parts.store.params, crn, job_id)
+            if stored:  # else it cannot be compared (J29)
+                self._circuits.keep(crn, await in_proportion(len(stored), orjson.loads, stored))
+                await self._compare(crn, job_id, body)
         return done
+
+    async def _compare(self, crn: str, job_id: str, body: bytes) -> None:
+        """Refuse a key's second job; the circuits of its first one are known."""
+        try:
+            self._check_same(crn, job_id, *await in_proportion(len(body), self._read, body, crn))
+        except UnknownCircuit:
+            raise ReusedKey("job", job_id, "params") from None
 
     def _check_same(self, crn: str, job_id: str, asked: JobRequest, params: bytes) -> None:
         """Refuse a client's own key that was used for another job."""
