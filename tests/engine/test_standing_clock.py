@@ -58,3 +58,4 @@ async def test_a_stop_gives_no_more_than_its_grace(house: Make, clock: Standing)
         await settle()
         clock.advance(5_000)
         await asyncio.wait_for(stopping, 30)
+        assert it.row(job).job.state == "executing"  # the next start takes it up
