@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import resource
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from engine.house import House, scripted
 from qdwell.config import Backend
-from qdwell.engine import actions, frames
+from qdwell.engine import actions, frames, workers
 from qdwell.engine.frames import Channel, Decoder, Frame, encode
 from qdwell.engine.workers import ForkServer, Worker, worker_environment
 from qdwell.errors import WorkerLost
@@ -244,3 +245,40 @@ async def test_a_cancelled_preparation_leaves_the_machine_free(house: Make) -> N
         station = it.engine._stations["machine"]
         assert station.inline is None
         assert station.held == []
+
+
+async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stopped, or swapped out: the next worker is forked by another one."""
+    server = ForkServer(("qdwell.engine.child",))
+    try:
+        await server.warm()
+        assert server._process is not None
+        first = server._process
+        first.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(workers, "FORK_S_MAX", 2)  # the next one has to fork within it, too
+        async with asyncio.timeout(60):
+            ours, _, handle = await server.fork({})
+        ours.close()
+        if handle is not None:
+            os.close(handle)
+        assert first.returncode == -signal.SIGKILL
+        assert server._process is not first
+    finally:
+        server.close()
+
+
+async def test_no_thread_of_the_api_waits_for_a_fork_server_that_hangs() -> None:
+    """However many workers are wanted; and it can be closed meanwhile."""
+    server = ForkServer(("qdwell.engine.child",))
+    try:
+        await server.warm()
+        assert server._process is not None
+        server._process.send_signal(signal.SIGSTOP)
+        wanted = [asyncio.ensure_future(server.fork({})) for _ in range(64)]
+        async with asyncio.timeout(20):
+            assert await asyncio.to_thread(lambda: True)
+            await asyncio.to_thread(server.close)
+            ended = await asyncio.gather(*wanted, return_exceptions=True)
+        assert all(isinstance(it, WorkerLost | asyncio.CancelledError) for it in ended)
+    finally:
+        server.close()

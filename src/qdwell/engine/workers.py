@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -57,6 +58,8 @@ PRELOAD_BY_KIND = {
     "scripted": ("qdwell.executors.scripted",),
     "mock": ("qdwell.executors.mock",),
 }
+START_S_MAX = 300  # its imports: a second or two, on a machine that is not starved
+FORK_S_MAX = 30  # milliseconds; one that takes longer hangs, and is replaced
 #: What a worker may see of the environment. Secrets of the server are not among it; the prefix is
 #: for what the factory of a lab's own device needs.
 ENVIRONMENT = frozenset(
@@ -117,14 +120,20 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
         self._lock = threading.Lock()  # the door takes one request at a time
+        # A thread of its own: while it waits for a process that hangs, the API's threads are free.
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="fork-server")
+        self._closed = False
 
     async def fork(self, role: Mapping[str, Any]) -> tuple[socket.socket, int, int | None]:
         """A new worker: our end of its socket, its pid, and its handle if there is one.
 
         Raises:
-            WorkerLost: the fork server cannot be started.
+            WorkerLost: the fork server cannot be started, or was closed.
         """
-        return await asyncio.to_thread(self._fork, dict(role))
+        if self._closed:
+            raise WorkerLost("the fork server was closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._asker, self._fork, dict(role))
 
     async def worker(
         self,
@@ -141,17 +150,22 @@ class ForkServer:
 
     async def warm(self) -> None:
         """Start it now, so that the first worker does not wait for imports."""
-        await asyncio.to_thread(self._warm)
+        await asyncio.get_running_loop().run_in_executor(self._asker, self._warm)
 
     def close(self) -> None:
-        """End it; its workers end with it."""
-        if self._door is not None:
-            self._door.close()
-            self._door = None
-        if self._process is not None:
+        """End it for good; its workers end with it."""
+        self._closed = True
+        self._asker.shutdown(wait=False, cancel_futures=True)
+        self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:  # first, so that whoever waits for its answer hears the end
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._door is not None:
+            self._door.close()
+            self._door = None
 
     def _fork(self, role: dict[str, Any]) -> tuple[socket.socket, int, int | None]:
         ours, theirs = socket.socketpair()
@@ -159,8 +173,11 @@ class ForkServer:
             with self._lock:
                 try:
                     reply, fds = self._ask(role, theirs)
-                except OSError:  # it has died: its workers with it; one new try
-                    self.close()
+                except OSError as error:  # it has died, or hangs: its workers with it; a new try
+                    if self._closed:
+                        raise
+                    log.warning("the fork server is replaced", why=str(error) or "it has ended")
+                    self._end()
                     reply, fds = self._ask(role, theirs)
         except (OSError, ValueError) as error:
             ours.close()
@@ -176,10 +193,13 @@ class ForkServer:
 
     def _ask(self, role: dict[str, Any], theirs: socket.socket) -> tuple[dict[str, Any], list[int]]:
         door = self._ensure()
+        door.settimeout(FORK_S_MAX)
         socket.send_fds(door, [json.dumps(role).encode() + b"\n"], [theirs.fileno()])
         return _answer(door)
 
     def _ensure(self) -> socket.socket:
+        if self._closed:
+            raise ConnectionError("it was closed")
         if self._door is None:
             ours, theirs = socket.socketpair()
             self._process = subprocess.Popen(
@@ -200,6 +220,7 @@ class ForkServer:
             )
             theirs.close()
             self._door = ours
+            ours.settimeout(START_S_MAX)
             ready, _ = _answer(ours)
             for module, why in ready["failed"].items():
                 log.warning("module not preloaded", module=module, why=why)
@@ -211,7 +232,7 @@ class ForkServer:
         for lack in missing:
             log.warning("workers are less protected", missing=lack)
         if missing and self._limits.sandbox == "required":
-            self.close()
+            self._end()
             lacks = "; ".join(missing)
             raise WorkerLost(f'workers.sandbox is "required", but this is missing: {lacks}')
 
