@@ -28,6 +28,7 @@ from qdwell.core.decisions import (
 from qdwell.core.events import (
     BackendMode,
     CloseGroup,
+    DevicePresent,
     Event,
     JobBegun,
     JobExecuted,
@@ -89,6 +90,9 @@ class Large:
         for event in events:
             if isinstance(event, PutBackend):
                 self.backends[event.backend] = event
+            elif isinstance(event, DevicePresent):
+                known = self.backends[event.backend]
+                self.backends[event.backend] = replace(known, present=event.present)
             elif isinstance(event, PutInstance):
                 self.instances[event.instance] = event
         decisions = self.scheduler.decide(events, self.now)
@@ -182,7 +186,7 @@ class Large:
     def drain(self) -> None:
         """Let everything end: whatever happened, no job and no group is stuck (P6)."""
         for name in self.backends:
-            self.decide(SetBackendMode(name, BackendMode.ONLINE))
+            self.decide(SetBackendMode(name, BackendMode.ONLINE), DevicePresent(name, True))
         for plan in list(self.instances.values()):
             self.decide(replace(plan, limit_ms=None, spend_limit_ms=None))
         for group in list(self.scheduler.state.groups):

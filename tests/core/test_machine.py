@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,11 +16,11 @@ from qdwell.core.events import (
     CancelJob,
     CloseGroup,
     CreateGroup,
+    DevicePresent,
     Event,
     JobFailed,
     JobLost,
     JobPrepared,
-    PutBackend,
     SetBackendMode,
     SubmitJob,
 )
@@ -128,8 +130,11 @@ class Dice(RuleBasedStateMachine):
 
     @rule(backend=st.sampled_from(BACKENDS[:3]), lanes=st.integers(1, 5))
     def change_lanes(self, backend: str, lanes: int) -> None:
-        old = self.world.backends[backend]
-        self.tell(PutBackend(backend, old.simulator, lanes, old.lock_window))
+        self.tell(replace(self.world.backends[backend], lanes=lanes))
+
+    @rule(backend=st.sampled_from(BACKENDS[:3]), present=st.booleans())
+    def set_present(self, backend: str, present: bool) -> None:
+        self.tell(DevicePresent(backend, present))
 
     # ---- reports ---------------------------------------------------------------------------------
 

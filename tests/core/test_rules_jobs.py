@@ -10,6 +10,7 @@ from core.world import BACKEND, Row, World
 from qdwell.core.decisions import Note, PutJob, Refusal, Refuse, Stop
 from qdwell.core.events import (
     CancelJob,
+    DevicePresent,
     Event,
     JobExecuted,
     JobFailed,
@@ -191,6 +192,43 @@ def test_j5_a_ready_job_that_is_lost_is_prepared_again() -> None:
     world.run(until=2)
     decide(world, 2, JobLost("J", 1, repeatable=False))
     assert (live(world, "J").state, live(world, "J").attempt) == (JobState.PREPARING, 2)
+
+
+def test_j14_nobody_gets_the_qpu_before_the_device_is_there() -> None:
+    """A run starts its limit and its bill; the start of a device's process is neither."""
+    world = World()
+    world.submit("J", "A", (1, 5, 1), 0)
+    world.submit("K", "B", (1, 5, 1), 0)
+    world.run(until=3)
+    decide(world, 3, JobLost("J", 1, repeatable=True), DevicePresent(BACKEND, False))
+    assert (live(world, "J").state, live(world, "K").state) == (JobState.READY, JobState.READY)
+    assert world.scheduler.state.machines[BACKEND].lease is None
+    decide(world, 60, DevicePresent(BACKEND, True))
+    assert (live(world, "J").executing_at, live(world, "K").state) == (60_000, JobState.READY)
+    decide(world, 62, JobExecuted("J", 2))
+    assert live(world, "J").quantum_ms == 2000
+    assert world.scheduler.state.usage_ms("A", 62_000) == 2000
+
+
+@pytest.mark.parametrize("last_word", [RunStopped(BACKEND, "J", 1), JobLost("J", 1, False)])
+def test_j20_a_lane_is_free_before_the_device_is_there_again(last_word: Event) -> None:
+    world = World(lanes=2)
+    world.submit("J", "A", (1, 5, 1), 0)
+    world.submit("K", "B", (1, 5, 1), 0)
+    world.submit("L", "B", (1, 5, 1), 0)
+    world.run(until=3)
+    decide(world, 3, CancelJob("J"))
+    assert live(world, "L").state is JobState.QUEUED
+    decide(world, 4, DevicePresent(BACKEND, False), last_word)
+    assert (live(world, "L").state, live(world, "K").state) == (
+        JobState.PREPARING,
+        JobState.READY,
+    )
+
+
+def test_what_is_told_of_an_unknown_device_is_refused() -> None:
+    (refuse,) = decide(World(), 0, DevicePresent("none", False))
+    assert refuse.refusal is Refusal.UNKNOWN_BACKEND
 
 
 @pytest.mark.parametrize("system", [True, False])

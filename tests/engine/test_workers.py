@@ -173,8 +173,11 @@ async def test_the_last_words_of_a_killed_worker_do_not_count(house: Make) -> No
         await asyncio.wait_for(stopped.wait(), 10)
 
 
-async def test_the_qpu_is_free_when_its_process_is_there_again(house: Make) -> None:
-    """J20, J14: what the device of a cancelled run takes to start is not the next job's time."""
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_the_qpu_is_given_when_its_process_is_there_again(
+    house: Make, cancelled: bool
+) -> None:
+    """J14, J20, U1: what a device takes to start again is nobody's time, whatever ended it."""
     async with house(scripted(run_ms=60_000)) as it:
         running, following = await it.submit(), await it.submit()
         await it.reaches(running, "executing")
@@ -190,15 +193,46 @@ async def test_the_qpu_is_free_when_its_process_is_there_again(house: Make) -> N
 
         pool.server = LateServer(())
         try:
-            await it.engine.cancel_job(it.crn, running.id)
+            if cancelled:
+                await it.engine.cancel_job(it.crn, running.id)
+            else:
+                os.kill(await it.machine_pid(), signal.SIGKILL)
+                await it.reaches(running, "ready")  # to be run again, before the other one
             await asyncio.wait_for(asked.wait(), 30)
             await it.submit()  # a turn later than the death of the device's process
             assert it.engine.live_job(following.id).state == "ready"
+            assert cancelled or it.engine.live_job(running.id).state == "ready"
         finally:
             there = it.clock.now()
             may_fork.set()
-        begun = await it.reaches(following, "executing")
+        begun = await it.reaches(following if cancelled else running, "executing")
         assert begun.executing_at >= there
+
+
+async def test_a_run_begins_no_sooner_than_its_device_is_there(
+    tmp_path: Path, fork_server: ForkServer
+) -> None:
+    """J14, U1, after a start: a job waits for the device in its lane, not in the QPU."""
+    may_fork = asyncio.Event()
+
+    class LateServer(ForkServer):
+        async def worker(self, role: Any, *args: Any) -> Worker:
+            if role["name"] == "machine":
+                await may_fork.wait()
+            return await fork_server.worker(role, *args)
+
+    it = House(tmp_path / "data", LateServer(()))
+    await it.engine.start()
+    try:
+        job = await it.submit()
+        await it.reaches(job, "ready")
+        there = it.clock.now()
+        may_fork.set()
+        assert (await it.final(job)).job.executing_at >= there
+    finally:
+        may_fork.set()
+        await it.engine.abandon()
+        it.store.close()
 
 
 async def test_a_device_that_does_not_start_is_offline(

@@ -177,6 +177,16 @@ class SetBackendMode:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePresent:
+    """The process that holds a machine's device is there, or has gone: nobody gets the QPU until it
+    is there again, so its start is no job's time (J14, U1).
+    """
+
+    backend: str
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PutBackend:
     """A backend appears or its settings change. Its mode, lease, and groups stay as they are."""
 
@@ -184,6 +194,7 @@ class PutBackend:
     simulator: bool
     lanes: int
     lock_window: bool  #: B5 `window` if true, B6 `priority` if false
+    present: bool = True  #: as in `DevicePresent`
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +237,7 @@ Request = (
     | CancelGroup
     | KeepAlive
     | SetBackendMode
+    | DevicePresent
     | PutBackend
     | PutInstance
     | ServiceResumed

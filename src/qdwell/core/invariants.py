@@ -103,7 +103,7 @@ def _check_qpu(state: State, machine: Machine, jobs: list[Job]) -> None:
         sound = holder is not None and holder.live and not holder.session
         require(sound, "B5", "the lock's batch is", holder, *story)
         require(all(job.group == machine.lock for job in executing), "P11", *story)
-    if lease is None:
+    if lease is None and machine.present:
         ready = [job for job in jobs if job.state is JobState.READY]
         if machine.lock is not None:
             ready = [job for job in ready if job.group == machine.lock]

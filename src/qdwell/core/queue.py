@@ -70,7 +70,8 @@ def next_for_qpu(state: State, machine: Machine) -> Job | None:
 
 
 def _grant_qpu(turn: Turn, machine: Machine) -> None:
-    job = next_for_qpu(turn.state, machine) if machine.lease is None else None
+    free = machine.lease is None and machine.present
+    job = next_for_qpu(turn.state, machine) if free else None
     if job is None:
         return
     machine.lease = Lease(job.id, job.attempt, turn.now)

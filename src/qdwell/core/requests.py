@@ -9,6 +9,7 @@ from qdwell.core.events import (
     CancelJob,
     CloseGroup,
     CreateGroup,
+    DevicePresent,
     KeepAlive,
     PutBackend,
     PutInstance,
@@ -42,6 +43,8 @@ def request(turn: Turn, event: Request) -> None:
         _keep_alive(turn, event)
     elif isinstance(event, SetBackendMode):
         _set_mode(turn, event)
+    elif isinstance(event, DevicePresent):
+        _set_present(turn, event)
     elif isinstance(event, PutBackend):
         _put_backend(turn, event)
     elif isinstance(event, PutInstance):
@@ -171,6 +174,15 @@ def _set_mode(turn: Turn, event: SetBackendMode) -> None:
     turn.dirty[machine.name] = None
 
 
+def _set_present(turn: Turn, event: DevicePresent) -> None:
+    machine = turn.state.machines.get(event.backend)
+    if machine is None:
+        turn.out.append(Refuse(Refusal.UNKNOWN_BACKEND, event.backend))
+        return
+    machine.present = event.present
+    turn.dirty[machine.name] = None
+
+
 def _put_backend(turn: Turn, event: PutBackend) -> None:
     machine = turn.state.machines.get(event.backend)
     if machine is None:
@@ -179,6 +191,7 @@ def _put_backend(turn: Turn, event: PutBackend) -> None:
         )
         turn.state.machines[event.backend] = machine
     machine.lanes, machine.lock_window = event.lanes, event.lock_window
+    machine.present = event.present
     turn.dirty[event.backend] = None
 
 

@@ -78,6 +78,7 @@ class Machine:
         self.lock_window = lock_window
         self.mode = BackendMode.ONLINE
         self.mode_reason = ""
+        self.present = True  #: whether its device's process is there; told anew after a restart
         self.lease: Lease | None = None
         self.reservation: str | None = None
         self.lock: str | None = None

@@ -28,7 +28,7 @@ from qdwell.core.decisions import (
     Prepare,
     Stop,
 )
-from qdwell.core.events import RunAdopted, RunStopped
+from qdwell.core.events import DevicePresent, RunAdopted, RunStopped
 from qdwell.core.state import Machine
 from qdwell.engine import runs
 from qdwell.engine.adoption import Adoption
@@ -76,6 +76,9 @@ class Actions:
         )
         self.stopping: set[str] = set()  #: jobs whose run on a machine is told to stop (J20)
         self.draining = False  #: the service stops: begin nothing new
+        for station in stations.values():
+            if not station.simulator:
+                station.pool.on_present = partial(self._present, station.name)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -198,6 +201,9 @@ class Actions:
 
         self.dispatch.load(run, go, need_raw=True)
 
+    def _present(self, backend: str, present: bool) -> None:
+        self.reports.post(DevicePresent(backend, present))
+
     def _stop(self, action: Stop) -> None:
         run = self.runs.get(action.job)
         station = self._stations.get(action.backend)
@@ -227,16 +233,11 @@ class Actions:
         self._gone(run, station)
 
     def _gone(self, run: Run, station: Station) -> None:
-        """No worker of ours has it any more; a device that keeps its runs may still do it.
-
-        Its QPU is free when the device is there again. Who had it before that would wait for a
-        process to start, and their time limit would count it (J14, J20).
-        """
+        """No worker of ours has it any more; a device that keeps its runs may still do it."""
         if station.outlives:
             self.adoption.stop(station, run.job, run.attempt, run)
         else:
-            stopped = RunStopped(station.name, run.job, run.attempt)
-            station.pool.when_idle(partial(self.reports.post, stopped))
+            self.reports.post(RunStopped(station.name, run.job, run.attempt))
 
     def _ask(self, action: AskDevice) -> None:
         run = self.runs.get(action.job)

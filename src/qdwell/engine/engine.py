@@ -43,7 +43,6 @@ from qdwell.engine.pictures import Pictures
 from qdwell.engine.requests import NewGroup, NewJob
 from qdwell.engine.stations import (
     Station,
-    announced,
     classical_pool,
     fork_server,
     stations_of,
@@ -221,7 +220,7 @@ class Engine(Answers):
 
     def _announce(self) -> list[Event]:
         """What the core is told first: the backends and the instances."""
-        rows = [announced(self._config, it.row) for it in self._stations.values()]
+        rows = [it.announced(self._config) for it in self._stations.values()]
         return [*rows, *self._book.events()]
 
     # ---- requests: each is stored when it returns -----------------------------------------------

@@ -83,10 +83,6 @@ class Pool(Protocol):
         """Whether a task submitted now would be taken up now."""
         ...
 
-    def when_idle(self, then: Callable[[], None]) -> None:
-        """Call it as soon as a task would be taken up at once: now, if that is so."""
-        ...
-
     def tell(self, head: Mapping[str, Any]) -> None:
         """Say something to every worker that there is; needs no answer."""
         ...
@@ -121,6 +117,9 @@ class LocalPool:
         eager: workers that are there from the start and are replaced at once.
         share: how many workers one user may have at work; then they wait, whoever else does not.
         on_ready: called with the first frame of each worker, which describes what it holds.
+        on_unready: called with the reason when one does not start.
+        on_present: called with True when one is ready, and with False when it has gone, before its
+            task hears of that.
     """
 
     server: ForkServer
@@ -130,9 +129,9 @@ class LocalPool:
     share: int | None = None
     on_ready: Callable[[Frame], None] = lambda _frame: None
     on_unready: Callable[[str], None] = lambda _why: None
+    on_present: Callable[[bool], None] = lambda _present: None
     _places: list[_Place] = field(default_factory=list)
     _waiting: Line = field(default_factory=Line)
-    _when_idle: list[Callable[[], None]] = field(default_factory=list)
     _jobs: set[asyncio.Task[None] | asyncio.TimerHandle] = field(default_factory=set)
     _closed: bool = False
 
@@ -169,10 +168,10 @@ class LocalPool:
         """See `Pool`."""
         return self.free() > 0
 
-    def when_idle(self, then: Callable[[], None]) -> None:
-        """See `Pool`."""
-        self._when_idle.append(then)
-        self._feed()
+    @property
+    def present(self) -> bool:
+        """Whether a worker is there, at work or not."""
+        return any(place.ready for place in self._places)
 
     def free(self) -> int:
         """How many tasks submitted now would be taken up now."""
@@ -248,6 +247,7 @@ class LocalPool:
             place.ready, place.failures = True, 0
             self.role = {**self.role, "describe": False}  # once is enough
             self.on_ready(frame)
+            self.on_present(True)
         elif frame.op == "broken":
             place.why = str(frame.head.get("why", ""))  # it ends now, and is tried again
         elif place.task is not None:
@@ -273,6 +273,8 @@ class LocalPool:
         place.doomed = False
         place.told.clear()
         task, place.task = place.task, None
+        if was_ready and not self._closed:
+            self.on_present(False)
         if not self._closed:
             log.warning("worker ended", pid=worker.pid, role=self.role.get("name"))
             if was_ready:
@@ -304,15 +306,13 @@ class LocalPool:
         self._jobs.add(asyncio.get_running_loop().call_later(pause, self._fork, place))
 
     def _feed(self) -> None:
-        """Give waiting tasks to free workers, and tell who waits that one is free."""
+        """Give waiting tasks to free workers."""
         for place in self._places:
             while self._waiting and place.ready and place.task is None:
                 task = self._waiting.take(self._at_work())
                 if task is None:
                     return
                 self._hand(place, task)
-        while self._when_idle and self.idle():
-            self._when_idle.pop(0)()
 
     def _at_work(self) -> list[Task]:
         return [place.task for place in self._places if place.task is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -87,6 +87,11 @@ class Station:
         self.unready_because, self.starting = "", False
         self.ready.set()
 
+    def announced(self, config: Config) -> PutBackend:
+        """How the core is told of it now. Simulators start workers as they need them."""
+        present = self.simulator or self.pool.present
+        return replace(announced(config, self.row), present=present)
+
     @property
     def must_wait(self) -> bool:
         """Whether an inline run of the machine is still preparing."""
@@ -139,7 +144,7 @@ def is_simulator(row: Backend) -> bool:
 
 
 def announced(config: Config, row: Backend) -> PutBackend:
-    """How the core is told of a backend."""
+    """How the core is told of a backend of the config."""
     return PutBackend(
         row.name, is_simulator(row), config.lanes(row), config.scheduler.batch_qpu_lock == "window"
     )
