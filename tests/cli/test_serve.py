@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -21,8 +23,8 @@ def start(tmp_path: Path) -> Iterator:
     (tmp_path / "qdwell.toml").write_text(CONFIG)
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> subprocess.Popen[str]:
-        command = ["serve", "--port", "0", "--config", "qdwell.toml", "--data-dir", "lab"]
+    def start(port: int = 0) -> subprocess.Popen[str]:
+        command = ["serve", "--port", str(port), "--config", "qdwell.toml", "--data-dir", "lab"]
         process = subprocess.Popen(
             [*QDWELL, *command], cwd=tmp_path, stdout=subprocess.PIPE, text=True
         )
@@ -104,6 +106,22 @@ def test_a_first_start_makes_an_account_and_a_second_one_keeps_it(start, tmp_pat
         assert client.get("/jobs").status_code == 200
     second.send_signal(signal.SIGINT)
     assert second.wait(timeout=120) == 0
+
+
+def test_whoever_finds_the_server_well_finds_the_lines(start, tmp_path: Path) -> None:
+    """A script that waits for `/healthz` reads the credentials next."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start(port)
+    well = f"http://127.0.0.1:{port}/healthz"
+    status = 0
+    with httpx.Client(timeout=60) as client:
+        while status != 200:  # it is asked all the time, so that no moment is missed
+            with suppress(httpx.ConnectError):
+                status = client.get(well).status_code
+    assert exported((tmp_path / "lab" / "credentials.env").read_text())
+    assert exported(run(tmp_path, "env"))["IAM_URL"] == f"http://127.0.0.1:{port}"
 
 
 def test_a_second_server_is_kept_off_the_folder_until_the_first_has_gone(start, tmp_path) -> None:

@@ -1,8 +1,8 @@
 """One process, one event loop: the HTTP server, the engine, and the store.
 
-Order at the start: store, engine, socket, routes; `on_ready` is called when `/healthz` answers. At
-the end, in the other order: no new requests, held ones are answered, the engine stops and leaves
-the queue on disk, the store closes.
+Order at the start: socket, store, `on_bound`, engine, routes; `on_ready` is called when `/healthz`
+answers. At the end, in the other order: no new requests, held ones are answered, the engine stops
+and leaves the queue on disk, the store closes.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ class _Server(uvicorn.Server):
 def serve(
     config: Config,
     data_dir: Path | str,
+    on_bound: Callable[[str], None] | None = None,
     on_ready: Callable[[str], None] | None = None,
     extend: Callable[[FastAPI], None] | None = None,
 ) -> None:
@@ -102,7 +103,9 @@ def serve(
     Args:
         config: settings; port 0 takes a free one.
         data_dir: folder of the database; made if need be.
-        on_ready: called once, with the URL that was bound, when requests are answered.
+        on_bound: called once, with the URL that was bound, before any request is answered: the
+            store is up to date, and nobody else has the folder.
+        on_ready: called once, with the same, when requests are answered.
         extend: given the application before it serves; the console adds its pages so.
 
     Raises:
@@ -112,7 +115,8 @@ def serve(
     _log_to_stderr(as_json=config.server.log_format == "json")
     tune()
     nothing: Callable[[Any], None] = lambda _: None  # noqa: E731
-    uvloop.run(_serve(config, Path(data_dir), on_ready or nothing, extend or nothing))
+    told = (on_bound or nothing, on_ready or nothing)
+    uvloop.run(_serve(config, Path(data_dir), *told, extend or nothing))
 
 
 def tune() -> None:
@@ -189,18 +193,21 @@ def _alone(data_dir: Path) -> Iterator[None]:
 async def _serve(
     config: Config,
     data_dir: Path,
+    on_bound: Callable[[str], None],
     on_ready: Callable[[str], None],
     extend: Callable[[FastAPI], None],
 ) -> None:
     clock = SystemClock()
     tls = listening.context_of(config.server)
     listener = listening.bind(config.server)
+    url = listening.url(config.server, listener)
     with (
         contextlib.closing(listener),
         _alone(data_dir),
         contextlib.closing(open_store(Place.of(config, data_dir))) as store,
     ):
         store.warm_up()
+        await asyncio.to_thread(on_bound, url)  # may write by a connection of its own
         observed, end_traces = _observers(config)
         house = _house(config, store, clock, observed, extend, listener)
         try:
@@ -227,7 +234,6 @@ async def _serve(
                 config.server.header_seconds_max,
             )
             _renew_on_hangup(tls, config)
-            url = listening.url(config.server, listener)
             await _run(server, house, listener, lambda: on_ready(url))
             bounds.stop()
         finally:
@@ -298,7 +304,6 @@ async def _run(
         listening.cancel()
         await _ready(house, serving, broken)
         if not serving.done() and not broken.done():
-            # The command makes the first account here, through a connection of its own.
             await asyncio.to_thread(on_ready)
         await serving
     finally:

@@ -111,12 +111,18 @@ def serve(
     from qdwell import console
     from qdwell.api.server import serve as run  # brings Qiskit: too slow for the other commands
 
-    def on_ready(bound_url: str) -> None:
+    made: str | None = None
+
+    def on_bound(bound_url: str) -> None:
+        """Who finds the server well finds the first account's lines, too."""
+        nonlocal made
         url = public_url(settings, bound_url)
         issuer = settings.sign_in.oidc.issuer
         write_server(data_dir, ServerFacts(url, settings.plans, settings.store, issuer))
         made = admin.first_account(Place.of(settings, data_dir), url)
-        typer.echo(f"qdwell {__version__} serves {url}")
+
+    def on_ready(bound_url: str) -> None:
+        typer.echo(f"qdwell {__version__} serves {public_url(settings, bound_url)}")
         if made is None:
             way = "env" if (data_dir / CREDENTIALS_FILE).exists() else "token create NAME"
             typer.echo(f"Credentials: qdwell {way} --data-dir {data_dir}")
@@ -125,7 +131,7 @@ def serve(
             typer.echo(made)
         sys.stdout.flush()
 
-    run(settings, data_dir, on_ready=on_ready, extend=console.add)
+    run(settings, data_dir, on_bound=on_bound, on_ready=on_ready, extend=console.add)
 
 
 @app.command()
