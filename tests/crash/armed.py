@@ -10,10 +10,13 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qdwell.core.decisions import Decision
 
 POINTS = (
     "before the commit",
@@ -49,9 +52,10 @@ def arm(point: str, n: int) -> None:
             pass_by("in the transaction")
         pass_by("after the commit")
 
-    def armed_show(self: Loop, *rest: Any) -> None:
-        pass_by("before the answer")
-        show(self, *rest)
+    def armed_show(self: Loop, decisions: Sequence[Decision], *rest: Any) -> None:
+        if decisions:  # else there is nothing to tell anybody
+            pass_by("before the answer")
+        show(self, decisions, *rest)
 
     def armed_write(self: blobs.Blobs, name: str, content: bytes) -> str:
         if point == "half a blob" and next(passed) >= n:
