@@ -182,6 +182,7 @@ def test_j5_a_run_that_cannot_be_repeated_fails_at_once() -> None:
     decide(world, 3, JobLost("J", 1, repeatable=False))
     lost = world.scheduler.auditor.jobs["J"]
     assert (lost.state, lost.code, lost.quantum_ms) == (JobState.FAILED, 5203, 0)
+    assert "not begun again" in (lost.reason or "")
     assert lost.solution
 
 

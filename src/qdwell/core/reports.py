@@ -20,6 +20,10 @@ from qdwell.core.job import CODE_LOST, TRIES_MAX, Job, JobState
 from qdwell.core.moves import Turn
 
 _LOST_REASON = "The worker or the service stopped while it ran this job, too often to try again."
+_ONCE_REASON = (
+    "The worker or the service stopped while the device ran this job, and whether the run came to "
+    "its end is not known: this device's runs are not begun again."
+)
 _LOST_SOLUTION = "Submit the job again. It was not charged."
 
 _EXPECTED: dict[type, frozenset[JobState]] = {
@@ -146,6 +150,7 @@ def lost(turn: Turn, job: Job, repeatable: bool, *, failed: bool = True) -> None
         cause = "post-processing lost, again"
         postprocess(turn, turn.move_job(job, JobState.EXECUTED, cause, attempt=attempt))
     else:
+        once = job.state is JobState.EXECUTING and not repeatable
         if job.state is JobState.EXECUTING:
             turn.leave_qpu(job, turn.in_qpu_ms(job), charged=False)
         else:
@@ -155,7 +160,7 @@ def lost(turn: Turn, job: Job, repeatable: bool, *, failed: bool = True) -> None
             JobState.FAILED,
             "lost",
             code=CODE_LOST,
-            reason=_LOST_REASON,
+            reason=_ONCE_REASON if once else _LOST_REASON,
             solution=_LOST_SOLUTION,
             quantum_ms=0,
         )
