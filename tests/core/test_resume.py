@@ -352,6 +352,10 @@ def test_a_backend_that_left_the_configuration_is_offline() -> None:
     assert (machine.mode, machine.lanes) == (BackendMode.OFFLINE, 1)
     assert "configuration" in machine.mode_reason
     assert machine.lease is not None
+    later.decide(5, CancelJob("J"))
+    later.decide(6, RunStopped(BACKEND, "J", later.scheduler.auditor.jobs["J"].attempt))
+    later.decide(7, JobPrepared("K", 2))
+    assert (machine.lease, later.job("K").state) == (None, JobState.READY)
 
 
 def test_an_instance_that_is_not_announced_keeps_its_work() -> None:

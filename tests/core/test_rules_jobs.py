@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -209,6 +210,17 @@ def test_j14_nobody_gets_the_qpu_before_the_device_is_there() -> None:
     decide(world, 62, JobExecuted("J", 2))
     assert live(world, "J").quantum_ms == 2000
     assert world.scheduler.state.usage_ms("A", 62_000) == 2000
+
+
+def test_j14_a_machine_may_start_without_its_device() -> None:
+    world = World()
+    world.submit("J", "A", (1, 5, 1), 0)
+    world.run(until=0.5)
+    decide(world, 0.6, replace(world.scheduler.auditor.machines[BACKEND], present=False))
+    decide(world, 1, JobPrepared("J", 1))
+    assert live(world, "J").state is JobState.READY
+    decide(world, 9, DevicePresent(BACKEND, True))
+    assert live(world, "J").executing_at == 9000
 
 
 @pytest.mark.parametrize("last_word", [RunStopped(BACKEND, "J", 1), JobLost("J", 1, False)])

@@ -78,7 +78,7 @@ class Machine:
         self.lock_window = lock_window
         self.mode = BackendMode.ONLINE
         self.mode_reason = ""
-        self.present = True  #: whether its device's process is there; told anew after a restart
+        self.present = False  #: whether its device's process is there; each start tells it anew
         self.lease: Lease | None = None
         self.reservation: str | None = None
         self.lock: str | None = None
