@@ -111,6 +111,7 @@ def test_a_dead_server_leaves_no_process_of_a_lab(tmp_path: Path) -> None:
         assert server._door is not None
         server._door.close()  # as the kernel does when the server is killed
         assert await asyncio.to_thread(wait_gone, int(helpers.read_text()))
+        await asyncio.wait_for(worker.ended.wait(), 60)
 
     try:
         asyncio.run(run())
