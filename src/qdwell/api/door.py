@@ -29,7 +29,7 @@ from qdwell import __version__
 from qdwell.api.body import read_body
 from qdwell.api.edge import Headers, error_response, guarded, guards_of, reply
 from qdwell.api.repeats import FOLLOWER, KEYED_BY_US, LEADER
-from qdwell.clock import Clock, pause_ms
+from qdwell.clock import Clock, passed_ms, pause_ms
 from qdwell.config import Config
 from qdwell.errors import Internal, RequestError
 from qdwell.store import new_id
@@ -155,7 +155,7 @@ class Door:
 
     async def _answer(self, held: Held, send: Send) -> None:
         """By the leader, whoever that is, as soon as there is one."""
-        until_ns = self._clock.stopwatch_ns() + PATIENCE_MS * 1_000_000
+        until = passed_ms(self._clock) + PATIENCE_MS
         while not held.gone.done():
             turned = self._turned
             epoch = self._leadership.standing.epoch
@@ -164,7 +164,7 @@ class Door:
                     return
             elif (url := self._elsewhere()) and await self._by(url, epoch, held, send):
                 return
-            if self._clock.stopwatch_ns() >= until_ns:
+            if passed_ms(self._clock) >= until:
                 await self._unavailable("No server leads now.")(*held.again(), send)
                 return
             await _first(turned.wait(), pause_ms(self._clock, LOOK_AGAIN_MS))

@@ -109,7 +109,7 @@ def serve(
     ready_folder(data_dir)
 
     from qdwell import console
-    from qdwell.api.server import serve as run  # brings Qiskit: too slow for the other commands
+    from qdwell.api.server import serve as run  # brings the server: too slow for the others
 
     made: str | None = None
 

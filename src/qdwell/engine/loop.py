@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from qdwell.clock import Clock, pause_ms, stopwatch_ns
+from qdwell.clock import Clock, passed_ms, pause_ms, stopwatch_ns
 from qdwell.core.decisions import (
     Action,
     Decision,
@@ -301,7 +301,7 @@ class Loop:
             self._doubt.take(items)
         else:
             self._reject(items, error)
-        before, since_ns = self._memory.jobs, self._clock.stopwatch_ns()
+        before, since = self._memory.jobs, passed_ms(self._clock)
         still_true = [it for it in items if it.answer is None and (it.event or it.findings)]
         self._inbox.put_back([it for it in map(retried, still_true) if it is not None])
         assert self.actions is not None
@@ -319,7 +319,7 @@ class Loop:
                 log.error("store does not answer", error=f"{type(again).__name__}: {again}")
                 await pause_ms(self._clock, RELOAD_PAUSE_MS)
                 self._reject(self._inbox.take_requests(), again)
-                if self._clock.stopwatch_ns() - since_ns > MOST_MS * 1_000_000:
+                if passed_ms(self._clock) - since > MOST_MS:
                     self._reject(self._doubt.deny(), again)
             else:
                 self._sound = True

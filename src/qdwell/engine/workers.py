@@ -58,8 +58,8 @@ PRELOAD_BY_KIND = {
     "scripted": ("qdwell.executors.scripted",),
     "mock": ("qdwell.executors.mock",),
 }
-START_S_MAX = 300  # its imports: a second or two, on a machine that is not starved
-FORK_S_MAX = 30  # milliseconds; one that takes longer hangs, and is replaced
+START_S_MAX = 300  # for its imports, which take a second or two where nothing is starved
+FORK_S_MAX = 30  # for a fork, which takes milliseconds: one that takes longer hangs
 #: What a worker may see of the environment. Secrets of the server are not among it; the prefix is
 #: for what the factory of a lab's own device needs.
 ENVIRONMENT = frozenset(
