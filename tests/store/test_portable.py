@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -199,3 +203,55 @@ def test_what_is_in_the_log_of_a_served_folder_is_restored_too(tmp_path: Path) -
         with closing(open_store(tmp_path / "new")) as new:
             assert new.load(NOW, WINDOW_MS) == store.load(NOW, WINDOW_MS)
             assert faults(new) == []
+
+
+def test_a_backup_that_was_killed_is_whole_or_no_backup(tmp_path: Path) -> None:
+    """The kernel ends it at the first byte of a file that is beyond a limit, each time later."""
+    place = Place(tmp_path / "store")
+    with closing(open_store(place)) as store:
+        world = World(store)
+        for n in range(8):  # many small blobs: the database is larger than any file of a blob
+            world.finished(params=bytes([n]) * (INLINE_BYTES_MAX // 2), result=bytes([n]))
+        world.finished(params=LARGE)
+        size = place.folder.joinpath("qdwell.db").stat().st_size
+    refused = 0
+    for limit in range(0, 1_000_000, 100_000):
+        target = tmp_path / f"backup{limit}"
+        if not (status := in_a_child(partial(killed_at, limit, place, target))):
+            break
+        assert status == signal.SIGXFSZ
+        with pytest.raises(StoreUnavailable, match="is no backup"):
+            restore(target, Place(tmp_path / f"restored{limit}"))
+        refused += 1
+    else:
+        raise AssertionError(f"a database of {size} bytes was never copied")
+    assert refused >= 3
+    restore(target, Place(tmp_path / "restored"))
+
+
+def killed_at(limit: int, place: Place, target: Path) -> None:
+    """Back up until a file reaches a length."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python would go on with an error
+    with closing(open_store(place)) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        back_up(store, place.folder, target)
+
+
+def in_a_child(work: Callable[[], None]) -> int:
+    """Run it in a process of its own; return how that ended, as `os.waitpid` has it."""
+    if child := os.fork():
+        return os.waitpid(child, 0)[1]
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def test_an_empty_database_is_no_backup(tmp_path: Path) -> None:
+    """A copy that was cut off at its beginning, by whatever tool, shall not be taken for one."""
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "qdwell.db").touch()
+    with pytest.raises(StoreUnavailable, match="nothing in its qdwell.db"):
+        restore(tmp_path / "backup", Place(tmp_path / "restored"))

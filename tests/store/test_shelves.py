@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -265,3 +267,32 @@ def test_what_was_written_ahead_for_nothing_is_removed(store: Store) -> None:
     store.drop_ahead(key)
     store.blobs.wanted.settle()
     assert store.blobs.shelf.keys() == []
+
+
+def test_what_was_renamed_but_not_synced_is_synced_by_who_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name whose sync failed, or is under way in another thread, may be gone after power loss."""
+    shelf = shelf_of(Place(tmp_path, blobs=str(tmp_path / "blobs")))
+    sync = os.fsync
+    synced: list[str] = []
+    broken: set[str] = set()
+
+    def watched(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            name = Path(f"/proc/self/fd/{handle}").readlink().name
+            if name in broken:
+                raise OSError(5, "Input/output error")
+            synced.append(name)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    for folder in ("blobs", "ab"):
+        broken.add(folder)
+        with pytest.raises(StoreUnavailable, match="cannot be written"):
+            shelf.write(KEY, LARGE)
+        broken.clear()
+    assert shelf.read(KEY) == LARGE
+    synced.clear()
+    shelf.write(KEY, LARGE)
+    assert synced == ["ab"]

@@ -7,7 +7,8 @@ restoring one made of SQLite into PostgreSQL is how a site moves.
 The database is copied in one consistent view, without holding up the server. Blobs are copied
 before it and after it: before, so that little is left to do; after, what the copied database names
 and is not there yet. One that was deleted in between is in neither, so it is all done again, until
-nothing is missing; what was copied already is not copied twice.
+nothing is missing; what was copied already is not copied twice. The database gets its name last:
+a folder without it, in which a backup was killed, is no backup.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 
 from qdwell.errors import StoreError, StoreUnavailable
 from qdwell.store import Place, Store, open_store
-from qdwell.store.shelves import MARK, FolderShelf, Shelf
+from qdwell.store.shelves import MARK, FolderShelf, Shelf, sync_folder
 from qdwell.store.sqlite import SqliteDatabase
 from qdwell.store.tables import accounts, blobs, events, heard, metadata, pulse
 from qdwell.store.tables_who import audit
@@ -30,6 +31,7 @@ from qdwell.store.tables_who import audit
 _TRIES = 10  # each round has less to copy, so less can vanish meanwhile
 _ROWS_AT_ONCE = 500
 _CREDENTIALS = "credentials.env"
+_UNFINISHED = "unfinished"  #: folder in a backup, for its database until all else is there
 
 
 def back_up(store: Store, source: Path, target: Path) -> int:
@@ -60,11 +62,13 @@ def _empty(folder: Path) -> None:
 
 def _fill(store: Store, source: Path, target: Path) -> int:
     shelf = FolderShelf(target / "blobs")
+    unfinished = target / _UNFINISHED
+    unfinished.mkdir(mode=0o700)
     for _ in range(_TRIES):
         files = store.blobs.shelf.keys()
         _copy_blobs(store.blobs.shelf, shelf, [key for key in files if key[0] != "."])
-        _copy_database(store, target)
-        with closing(open_store(target)) as copy, copy.database.reading() as connection:
+        _copy_database(store, unfinished)
+        with closing(open_store(unfinished)) as copy, copy.database.reading() as connection:
             needed = set(connection.execute(_in_files()).scalars())
         missing = _copy_blobs(store.blobs.shelf, shelf, sorted(needed))
         if not missing:
@@ -75,6 +79,10 @@ def _fill(store: Store, source: Path, target: Path) -> int:
         shelf.remove(key)
     with suppress(FileNotFoundError):
         _copy_credentials(source, target)
+    for part in sorted(unfinished.glob("qdwell.db*"), reverse=True):  # itself after its log
+        part.rename(target / part.name)
+    shutil.rmtree(unfinished)
+    sync_folder(target)
     return len(needed)
 
 
@@ -98,6 +106,8 @@ def restore(source: Path, place: Place) -> None:
                 where = new.database.name
                 raise StoreUnavailable(f"{where} has accounts already: restore into an empty one")
         with old.database.reading() as connection:
+            if connection.execute(select(accounts.c.id).limit(1)).first() is None:
+                raise StoreUnavailable(f"{source} is no backup: there is nothing in its qdwell.db")
             needed = sorted(connection.execute(_in_files()).scalars())
         if missing := _copy_blobs(shelf, new.blobs.shelf, needed):
             raise StoreError(

@@ -63,6 +63,7 @@ class FolderShelf:
         self.name = str(folder)
         self._folder = folder
         self._own = new_id()  # a process id could be that of an earlier server
+        self._lasting: set[Path] = set()  # folders whose own names are known to be synced
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
@@ -73,12 +74,14 @@ class FolderShelf:
         """Write to a temporary name, sync, rename, and sync the folder."""
         folder = self.path(key)
         path = folder / key
-        if path.exists():
-            return
         try:
-            if not folder.exists():
+            if folder not in self._lasting:
                 folder.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
+                self._lasting.add(folder)
+            if path.exists():  # whoever wrote it may still be at the sync, or have failed in it
+                sync_folder(folder)
+                return
             # The thread is in the name: two may write the same content at once, and either may win.
             temporary = folder / f".{key}.{self._own}.{threading.get_ident()}"
             try:
@@ -92,7 +95,7 @@ class FolderShelf:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
                 raise
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError as error:
             raise StoreUnavailable(f"blob file {path} cannot be written: {error}") from error
 
@@ -208,7 +211,8 @@ def _object(key: str) -> str:
     return key if key == MARK else f"{key[:2]}/{key}"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
