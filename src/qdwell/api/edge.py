@@ -28,6 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qdwell.api.asked import Asked
 from qdwell.api.turns import Measured, Turns
 from qdwell.clock import Clock
 from qdwell.config import Server
@@ -57,6 +58,7 @@ GUARDS: tuple[tuple[bytes, bytes], ...] = (
 #: With TLS only: a browser that was here once comes back encrypted, for half a year.
 STRICT = ((b"strict-transport-security", b"max-age=15552000"),)
 CODE = "qdwell.code"  # where the code of an error answer is kept for the metrics
+_GUARDING = frozenset(name for name, _ in GUARDS + STRICT)
 
 log = structlog.get_logger("qdwell.api")
 
@@ -100,6 +102,11 @@ class Hot:
     segments: tuple[str, ...]  #: of the path; one in braces is a parameter
     endpoint: Endpoint
 
+    @property
+    def fixed(self) -> bool:
+        """Whether its path has no parameter."""
+        return not any(it.startswith("{") for it in self.segments)
+
     def match(self, method: str, segments: list[str]) -> dict[str, str] | None:
         """Return the parameters if a request is for this route."""
         if method != self.method or len(segments) != len(self.segments):
@@ -131,7 +138,9 @@ class Edge:
         self._turns = Turns(clock)
         self._guards = guards
         self._told = told
-        self._hot = hot
+        # By what is asked, where that has no parameter; the others are tried one by one.
+        self._fixed = {(it.method, "/".join(it.segments)): it.endpoint for it in hot if it.fixed}
+        self._hot = [it for it in hot if not it.fixed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -183,19 +192,28 @@ class Edge:
             self._turns.charge(user, expected, work.cost.total, work.cost.later)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        segments = scope["path"].split("/")
-        for route in self._hot:
-            parameters = route.match(scope["method"], segments)
-            if parameters is None:
-                continue
-            request = Request(scope, receive)
-            try:
-                response = await route.endpoint(request, **parameters)
-            except QdwellError as error:
-                response = await on_request_error(request, error)
-            await response(scope, receive, send)
+        endpoint, parameters = self._found(scope["method"], scope["path"])
+        if endpoint is None:
+            await self.app(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        request = Asked(scope, receive)
+        try:
+            response = await endpoint(request, **parameters)
+        except QdwellError as error:
+            response = await on_request_error(request, error)
+        await response(scope, receive, send)
+
+    def _found(self, method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
+        """The hot route that is asked for, if it is one, and the parameters of the path."""
+        endpoint = self._fixed.get((method, path))
+        if endpoint is not None:
+            return endpoint, {}
+        segments = path.split("/")
+        for route in self._hot:
+            parameters = route.match(method, segments)
+            if parameters is not None:
+                return route.endpoint, parameters
+        return None, {}
 
 
 def guards_of(server: Server) -> Headers:
@@ -205,8 +223,8 @@ def guards_of(server: Server) -> Headers:
 
 def guarded(headers: Headers, guards: Headers) -> list[tuple[bytes, bytes]]:
     """An answer's headers, with those of ours that it does not have itself."""
-    own = {name for name, _ in headers}
-    return [*headers, *(it for it in guards if it[0] not in own)]
+    own = {name for name, _ in headers if name in _GUARDING}
+    return [*headers, *(it for it in guards if it[0] not in own)] if own else [*headers, *guards]
 
 
 def unexpected(error: Exception, trace: str) -> RequestError:

@@ -34,11 +34,13 @@ class Parts:
     async def caller(self, request: Request) -> Caller:
         """Return who asks, or raise the 401, 403, or 400."""
         caller = await self.auth.caller(request)
-        known = replace(caller.instance, role="")
-        if self._announced.get(known.crn) != known:
-            # A command in another process may have made or changed it since the engine started.
-            await self.engine.instances_changed()
-            self._announced[known.crn] = known
+        instance = caller.instance
+        last = self._announced.get(instance.crn)
+        if last is not instance:
+            if last is None or replace(instance, role="") != replace(last, role=""):
+                # A command in another process may have made or changed it since the engine started.
+                await self.engine.instances_changed()
+            self._announced[instance.crn] = instance
         return caller
 
     def plan(self, caller: Caller) -> Plan:

@@ -21,7 +21,7 @@ import asyncio
 import resource
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -104,15 +104,16 @@ class Joining:
     a stream of events, is sent in the event loop's next step.
     """
 
-    __slots__ = ("_head", "_transport")
+    __slots__ = ("_head", "_transport", "is_closing")
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._head = b""
+        self.is_closing = transport.is_closing  # asked several times for each request
 
     def write(self, data: bytes) -> None:
         """Send, or keep what looks like a head. If it was a body, it has only been kept."""
-        if self._transport.is_closing():
+        if self.is_closing():
             return  # cut off, and uvicorn not told yet: uvloop would raise
         if self._head:
             head, self._head = self._head, b""
@@ -129,7 +130,7 @@ class Joining:
     def _flush(self) -> None:
         if self._head:
             head, self._head = self._head, b""
-            if not self._transport.is_closing():
+            if not self.is_closing():
                 self._transport.write(head)
 
     def close(self) -> None:
@@ -233,19 +234,21 @@ class Guarded(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """A piece of its target."""
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > self.watch.header_bytes:
+            self._too_long()
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header of it, or a trailer."""
-        self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
-
-    def _count(self, more: int) -> None:
-        self._head_bytes += more
+        self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > self.watch.header_bytes:
-            self._refusal = 431
-            raise ValueError  # the parser stops, and `send_400_response` is called
+            self._too_long()
+        HttpToolsProtocol.on_header(self, name, value)  # `super` shows with every header
+
+    def _too_long(self) -> NoReturn:
+        self._refusal = 431
+        raise ValueError  # the parser stops, and `send_400_response` is called
 
     def on_headers_complete(self) -> None:
         """Its headers are whole."""

@@ -32,6 +32,7 @@ from qdwell.clock import Clock
 from qdwell.errors import BadInput, ReusedKey
 from qdwell.store import Store, new_id
 from qdwell.store.answers import RECENT, answers_of
+from qdwell.store.ids import LETTERS, SPELT_BYTES, spelt
 
 #: Said by a server that has given a request a key because the client gave none; and who it was when
 #: the request came. `FOLLOWER` sends the same again, with its key, if the leader dies. What it says
@@ -41,9 +42,8 @@ FOLLOWER, LEADER = "follower", "leader"
 WINDOW_MS = 60_000  # since the connection was closed, or since the restart
 BEFORE_MS = 600_000  # how long before a restart a job may have been accepted
 
-_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 _KEY = re.compile("[ -~]{1,255}")
-_OWN_KEY = re.compile(f"[{_LETTERS}]{{26}}")
+_OWN_KEY = re.compile(f"[{LETTERS}]{{26}}")
 _TIME_LETTERS = 10
 _MARK = slice(10, 18)  # of an id: the letters that are a digest
 _WAY = 18  # of an id: a letter of the first half if the client's own connection led to the leader
@@ -63,7 +63,7 @@ def job_id_of(instance: str, key: str | None) -> str | None:
             "Idempotency-Key must be 1 to 255 visible ASCII characters.", field="Idempotency-Key"
         )
     time = key[:_TIME_LETTERS] if _OWN_KEY.fullmatch(key) else "0" * _TIME_LETTERS
-    return time + _spelt(f"{instance}\n{key}".encode())
+    return time + _digest(f"{instance}\n{key}".encode())
 
 
 def check_same(kind: str, made: str, same: Mapping[str, bool]) -> None:
@@ -80,33 +80,43 @@ def check_same(kind: str, made: str, same: Mapping[str, bool]) -> None:
 def mark_of(user_id: str, instance: str, body: bytes) -> str:
     """The letters that tell who sent what."""
     who = blake2b(f"{user_id}\n{instance}\n".encode(), digest_size=10).digest()
-    return _spelt(who + body)[:8]
+    return _digest(who + body)[:8]
 
 
 def marked(mark: str, job_id: str, *, forwarded: bool = False) -> str:
     """The id, with the mark in it: 39 bits of chance are left, within one millisecond."""
-    letter = _LETTERS.index(job_id[_WAY]) % 16 + 16 * forwarded
-    return job_id[: _MARK.start] + mark + _LETTERS[letter] + job_id[_WAY + 1 :]
+    letter = LETTERS.index(job_id[_WAY]) % 16 + 16 * forwarded
+    return job_id[: _MARK.start] + mark + LETTERS[letter] + job_id[_WAY + 1 :]
 
 
 def _was_forwarded(job_id: str) -> bool:
-    return _LETTERS.find(job_id[_WAY : _WAY + 1]) >= 16
+    return LETTERS.find(job_id[_WAY : _WAY + 1]) >= 16
 
 
-def _spelt(content: bytes) -> str:
-    number = int.from_bytes(blake2b(content, digest_size=10).digest())
-    return "".join(_LETTERS[number >> at & 31] for at in range(75, -1, -5))
+def _digest(content: bytes) -> str:
+    return spelt(blake2b(content, digest_size=SPELT_BYTES).digest())
 
 
 class UnderWay:
     """A submission without a client's key, from its arrival to its answer."""
 
     def __init__(self, request: Request, instance: str, job_id: str) -> None:
-        self.receive = request.receive  #: of the newest asker, if it was repeated meanwhile
+        self.asked_by(request)
         self.accepted = False
         self.job_id = job_id
         self.what = (instance, job_id[_MARK])
         self.stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def asked_by(self, request: Request) -> None:
+        """Whoever sent this request asks for it: the newest asker, if it was repeated meanwhile."""
+        self.receive = request.receive
+        self._cycle = _cycle_of(request.receive)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether its asker has hung up. Asked of all that are alike, for each new one."""
+        cycle = self._cycle
+        return has_left(self.receive) if cycle is None else _is_over(cycle)
 
 
 class Repeats:
@@ -157,8 +167,8 @@ class Repeats:
         """The job that this submission asks for again, if it does, and if that is under way."""
         what = (instance, mark)
         for first in list(self._under_way.get(what, ())):
-            if has_left(first.receive):
-                first.receive = request.receive
+            if first.abandoned:
+                first.asked_by(request)
                 if await first.stored:
                     return first.job_id, first
         unheard, now = self._unheard.get(what, []), self._clock.now()
@@ -237,9 +247,9 @@ def has_left(receive: Receive) -> bool:
     cancels it, and writes down why. The server's own cycle knows; elsewhere what would wait is let
     go at its first step.
     """
-    cycle = getattr(receive, "__self__", None)
-    if isinstance(cycle, RequestResponseCycle):
-        return cycle.disconnected or cycle.response_complete
+    cycle = _cycle_of(receive)
+    if cycle is not None:
+        return _is_over(cycle)
     waiting = receive().__await__()
     try:
         next(waiting)
@@ -247,6 +257,16 @@ def has_left(receive: Receive) -> bool:
         return bool(told.value["type"] == "http.disconnect")
     waiting.close()
     return False
+
+
+def _cycle_of(receive: Receive) -> RequestResponseCycle | None:
+    """The server's own cycle of a request; None elsewhere than in our server."""
+    cycle = getattr(receive, "__self__", None)
+    return cycle if isinstance(cycle, RequestResponseCycle) else None
+
+
+def _is_over(cycle: RequestResponseCycle) -> bool:
+    return cycle.disconnected or cycle.response_complete
 
 
 def fresh_id(

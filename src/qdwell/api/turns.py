@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -76,6 +76,13 @@ class _User:
     seen: int = 0  #: when they asked last
     usual: float = MS / 2  #: cost of their requests, in the mean
 
+    def fade(self, now: int) -> float:
+        """What is remembered of their use by now."""
+        if now != self.at:
+            self.used *= math.exp((self.at - now) / WINDOW_NS)
+            self.at = now
+        return self.used
+
 
 class Turns:
     """The loop's time, by user, as the clock's stopwatch shows it."""
@@ -125,9 +132,8 @@ class Turns:
             cost += later
         entry.free_at += int((cost - expected) / self._share(entry, now))
         entry.usual += (cost - entry.usual) / 8
-        for each in (entry, self._all):
-            each.used = _faded(each, now) + cost
-            each.at = now
+        entry.used += cost  # both have faded to `now` for the share
+        self._all.used += cost
 
     def _has_company(self, user: str, now: int) -> bool:
         """Whether somebody else has been here lately."""
@@ -140,8 +146,7 @@ class Turns:
 
     def _share(self, entry: _User, now: int) -> float:
         """Which part of the loop's time a user may have."""
-        mine = _faded(entry, now)
-        others = max(0.0, _faded(self._all, now) - mine) / WINDOW_NS
+        others = max(0.0, self._all.fade(now) - entry.fade(now)) / WINDOW_NS
         active = 0
         for each in reversed(self._users.values()):
             if now - each.seen > WINDOW_NS or active >= 1_000:
@@ -150,14 +155,10 @@ class Turns:
         return min(1.0, max(1.0 - OTHERS_WEIGHT * others, 1.0 / max(1, active)))
 
 
-def _faded(entry: _User, now: int) -> float:
-    return entry.used * math.exp((entry.at - now) / WINDOW_NS)
-
-
 class Measured(Awaitable[T]):
     """A coroutine whose pieces are timed as the loop runs them."""
 
-    def __init__(self, work: Awaitable[T], clock: Clock) -> None:
+    def __init__(self, work: Coroutine[Any, Any, T], clock: Clock) -> None:
         self._work = work
         self.cost = Cost(clock.stopwatch_ns)
 
@@ -165,12 +166,12 @@ class Measured(Awaitable[T]):
         """Run it piece by piece, as the loop does."""
         _cost.set(self.cost)
         now = self.cost.now
-        steps = self._work.__await__()
-        send: Callable[[], Any] = lambda: next(steps)  # noqa: E731
+        step: Callable[[Any], Any] = self._work.send
+        given: BaseException | None = None
         while True:
             began = now()
             try:
-                waits_for = send()
+                waits_for = step(given)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
@@ -178,13 +179,9 @@ class Measured(Awaitable[T]):
             try:
                 yield waits_for
             except BaseException as error:  # thrown in, such as a cancellation: it goes on inside
-                send = _thrower(steps, error)
+                step, given = self._work.throw, error
             else:
-                send = lambda: next(steps)  # noqa: E731
-
-
-def _thrower(steps: Any, error: BaseException) -> Callable[[], Any]:
-    return lambda: steps.throw(error)
+                step, given = self._work.send, None
 
 
 def leads_to_more(factor: float) -> None:

@@ -254,9 +254,7 @@ class Engine(Answers):
 
     async def _submit(self, new: NewJob) -> Job:
         job = self._job(new)
-        item = Item(job.created, SubmitJob(job), details=new.details(job.id), params=new.params)
-        item.executions_max = new.executions_max
-        refuse = await self._decided(item)
+        refuse = await self._decided(Item(job.created, SubmitJob(job), new=new))
         if refuse is not None:
             used = self.usage_ms(new.instance)
             raise await self._in_thread(refusals.of_job, self._store, refuse, job, used)

@@ -8,7 +8,7 @@ reports is not kept back for long.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -24,9 +24,9 @@ from qdwell.core.events import (
     SetBackendMode,
     SubmitJob,
 )
+from qdwell.engine.requests import NewJob
 from qdwell.engine.runs import Findings
 from qdwell.errors import QdwellError
-from qdwell.store.records import JobDetails
 
 log = structlog.get_logger()
 
@@ -40,10 +40,8 @@ class Item:
 
     at: int
     event: Event | None
-    findings: Findings = field(default_factory=Findings)
-    details: JobDetails | None = None  #: of a submission
-    params: bytes = b""  #: of a submission
-    executions_max: int = 0  #: of a submission (L14)
+    findings: Findings | None = None
+    new: NewJob | None = None  #: of a submission
     group_user: tuple[str, str] | None = None  #: of a new group: its id and its user
     answer: asyncio.Future[Refuse | None] | None = None
     failures: int = 0  #: commits that it was part of and that failed

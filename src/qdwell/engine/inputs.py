@@ -57,17 +57,16 @@ class InputShelf:
 
     def take(self, items: Iterable[Item], stored: Iterable[JobDetails]) -> None:
         """The submissions among `items` were stored; `stored` has the names of their inputs."""
-        described = {it.job_id: it for it in stored}
+        names = {it.job_id: it.params for it in stored}
         for item in items:
-            if isinstance(item.event, SubmitJob):
-                job, params = item.event.job, item.params
-                small = len(params) <= KEPT_INPUT_BYTES_MAX
-                keep = small and self._bytes + len(params) <= KEPT_BYTES_MAX
-                details = described[job.id]
+            if isinstance(item.event, SubmitJob) and item.new is not None:
+                job, new = item.event.job, item.new
+                small = len(new.params) <= KEPT_INPUT_BYTES_MAX
+                keep = small and self._bytes + len(new.params) <= KEPT_BYTES_MAX
                 # The name alone: that of a new blob has its content with it.
-                details = replace(details, params=str(details.params))
-                kept = params if keep else b""
-                self._keep(Input(details, job.group, item.executions_max, kept, keep))
+                details = new.details(job.id, str(names[job.id]))
+                kept = new.params if keep else b""
+                self._keep(Input(details, job.group, new.executions_max, kept, keep))
 
     def retag(self, job_id: str, tags: tuple[str, ...]) -> None:
         """The tags of a job were changed."""

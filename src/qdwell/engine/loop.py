@@ -238,7 +238,8 @@ class Loop:
         self, items: list[Item], at: int, found: Findings, refused: dict[Item, Refuse]
     ) -> list[Decision]:
         for item in items:
-            found.add(item.findings)
+            if item.findings is not None:
+                found.add(item.findings)
         events = [item.event for item in items if item.event is not None]
         deadline = self.scheduler.next_deadline()
         if not events and (deadline is None or deadline > at):

@@ -187,9 +187,8 @@ class Reports:
 
     def _prepared_item(self, run: Run, now: int) -> Item:
         estimate = run.facts.estimate_ms
-        item = Item(now, JobPrepared(run.job, run.attempt, estimate))
-        item.findings.facts[run.job] = run.facts
-        run.report = item
+        found = Findings(facts={run.job: run.facts})
+        run.report = item = Item(now, JobPrepared(run.job, run.attempt, estimate), found)
         return item
 
     def _date_back(self, run: Run, at: int) -> None:

@@ -41,12 +41,12 @@ class NewJob:
     executions_max: int = 10_000_000  #: of the instance's plan (L14)
     job_id: str | None = None  #: None: the engine makes one (J6)
 
-    def details(self, job_id: str) -> JobDetails:
-        """What is stored of it under its id; its input has no name yet."""
+    def details(self, job_id: str, name: str) -> JobDetails:
+        """What is stored of it under its id; `name` is that of its input."""
         return JobDetails(
             job_id=job_id,
             program_id=self.program_id,
-            params="",
+            params=name,
             params_bytes=len(self.params),
             user_id=self.user_id,
             tags=self.tags,

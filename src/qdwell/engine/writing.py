@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from qdwell.core.decisions import Decision, PutJob
+from qdwell.core.events import SubmitJob
 from qdwell.core.job import Job, JobState
 from qdwell.engine.inbox import Item
 from qdwell.engine.inputs import InputShelf
@@ -56,9 +56,9 @@ def write(
     """
     stage = store.blobs.stage
     details = [
-        replace(item.details, params=stage(item.params), params_bytes=len(item.params))
+        item.new.details(item.event.job.id, stage(item.new.params))
         for item in items
-        if item.details is not None
+        if isinstance(item.event, SubmitJob) and item.new is not None
     ]
     extras = Extras(
         details=tuple(details),
