@@ -103,6 +103,8 @@ def check_shape(body: bytes, depth_max: int) -> None:
     Raises:
         BadInput: brackets nest deeper than `depth_max`, or there are more than `VALUES_MAX` values.
     """
+    if len(body) <= VALUES_MAX and body.count(b"[") + body.count(b"{") <= depth_max:
+        return  # too few bytes, and too few brackets, wherever they are
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
     # A value has a key at most, so four quotes.
     many = unescaped.count(b'"') > 4 * VALUES_MAX

@@ -21,6 +21,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
 from starlette.requests import Request
@@ -79,8 +80,12 @@ def check_same(kind: str, made: str, same: Mapping[str, bool]) -> None:
 
 def mark_of(user_id: str, instance: str, body: bytes) -> str:
     """The letters that tell who sent what."""
-    who = blake2b(f"{user_id}\n{instance}\n".encode(), digest_size=10).digest()
-    return _digest(who + body)[:8]
+    return _digest(_who(user_id, instance) + body)[:8]
+
+
+@lru_cache(1_000)
+def _who(user_id: str, instance: str) -> bytes:
+    return blake2b(f"{user_id}\n{instance}\n".encode(), digest_size=10).digest()
 
 
 def marked(mark: str, job_id: str, *, forwarded: bool = False) -> str:

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         role = json.loads(request)
         pid = _fork(door, role, fds[0], limits)
         if sandbox.is_labs_own(role):
-            groups.append(pid)
+            groups = [*filter(_is_ours, groups), pid]  # those that have ended need nothing
 
 
 def end_groups(groups: Iterable[int]) -> None:
@@ -72,17 +72,17 @@ def end_groups(groups: Iterable[int]) -> None:
     """
     for pid in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == pid != os.getpid() and _parent_of(pid) == os.getpid():
+            if os.getsid(pid) == pid != os.getpid() and _is_ours(pid):
                 os.killpg(pid, signal.SIGKILL)
 
 
-def _parent_of(pid: int) -> int | None:
-    """The parent of a process, where the kernel tells it (Linux)."""
+def _is_ours(pid: int) -> bool:
+    """Whether a process was forked by this one and lives, where the kernel tells it (Linux)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[1])
+        return False
+    return int(stat.rpartition(")")[2].split()[1]) == os.getpid()
 
 
 def _receive(door: socket.socket) -> tuple[bytes, list[int]]:
