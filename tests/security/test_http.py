@@ -157,7 +157,7 @@ def test_connections_that_say_nothing_keep_nobody_out(target: Target) -> None:
 
 def test_a_reader_that_does_not_read_is_cut_off(target: Target) -> None:
     """Answers that nobody takes do not pile up: the connection ends."""
-    with target.connect(20) as sock:
+    with target.connect(90) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         asked = b"GET /openapi.json HTTP/1.1\r\nHost: q\r\n\r\n" * 2_000
         ended = threading.Event()
@@ -167,11 +167,11 @@ def test_a_reader_that_does_not_read_is_cut_off(target: Target) -> None:
                 sock.sendall(asked)
                 while True:
                     sock.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: q\r\n\r\n")
-            except OSError:
+            except (ConnectionResetError, BrokenPipeError):  # our own patience ends nothing
                 ended.set()
 
         threading.Thread(target=push, daemon=True).start()
-        assert ended.wait(25), "the server keeps the connection"
+        assert ended.wait(60), "the server keeps the connection"
 
 
 def test_a_client_that_leaves_in_the_middle_costs_nothing(target: Target) -> None:
