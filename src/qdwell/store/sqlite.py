@@ -19,9 +19,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.util import LRUCache
 
 from qdwell.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from qdwell.store.records import Finding
@@ -36,6 +37,10 @@ _FRAME_BYTES = 4_096 + 24  # a page and its header, in the log
 _CHUNK_BYTES = 1_048_576
 _CACHE_KIB_MAX = 32_768
 _STATEMENTS_KEPT = 256  # prepared statements each connection keeps
+# What SQLAlchemy has compiled serves every engine of the process that has the same dialect object:
+# the reader need not compile what the writer has, nor a store that is opened again all of it.
+_COMPILED: LRUCache[Any, Any] = LRUCache(500)
+_DIALECT: list[Dialect] = []  # the first one's
 
 
 class SqliteDatabase:
@@ -196,7 +201,11 @@ class SqliteDatabase:
             },
             pool_size=size,
             max_overflow=overflow,
+            execution_options={"compiled_cache": _COMPILED},
         )
+        if not _DIALECT:
+            _DIALECT.append(engine.dialect)
+        engine.dialect = _DIALECT[0]
 
         def connected(connection: Any, _record: Any) -> None:
             # The driver would begin transactions by its own rules; we say when.
