@@ -111,7 +111,7 @@ class Auditor:
 
     def _advance(self, at: int) -> None:
         """Decisions come in the order of their instants (C8)."""
-        require(at >= self._now, "C8", f"a decision of {at} came after one of {self._now}")
+        require(at >= self._now, "C8", "a decision of", at, "came after one of", self._now)
         self._now = at
 
     def _answered(self, events: Sequence[Event], decisions: Sequence[Decision]) -> None:
@@ -286,27 +286,27 @@ class Auditor:
             used = self._used.get(subject, 0)
             group, job = self.groups.get(subject), self.jobs.get(subject)
             if group is not None:
-                require(group.usage_ms == used, "P8", f"{used} were charged to {group}")
+                require(group.usage_ms == used, "P8", used, "were charged to", group)
             elif job is not None:
                 owner = self.groups[job.group] if job.group is not None else None
                 if owner is None or not owner.session:
-                    require(job.quantum_ms == used, "P8", f"{used} were charged to {job}")
+                    require(job.quantum_ms == used, "P8", used, "were charged to", job)
 
     # ---- comparing -------------------------------------------------------------------------------
 
     def check(self, state: State, now: int) -> None:
         """Compare with the memory of the scheduler, which must be sound in itself as well."""
         check_state(state, now)
-        require(self._live == state.jobs, "P6", f"{self._live.keys() ^ state.jobs.keys()}")
+        require(self._live == state.jobs, "P6", self._live, "are live and not", state.jobs)
         live = {group.id: group for group in self.groups.values() if group.closed_at is None}
-        require(live == state.groups, "P6", f"{live.keys() ^ state.groups.keys()}")
+        require(live == state.groups, "P6", live, "are live and not", state.groups)
         for name, machine in state.machines.items():
             record = self.backends.get(name)
             same = record is not None and machine.record(record.at) == record
-            require(same, "P6", f"{machine.record(now)} was not recorded: {record}")
+            require(same, "P6", name, "was recorded as", record)
         for instance in state.instances:
             used, known = self.usage_ms(instance, now), state.usage_ms(instance, now)
-            require(used == known, "U7", f"{instance} used {used} and not {known}")
+            require(used == known, "U7", instance, "used", used, "and not", known)
 
     def usage_ms(self, instance: str, now: int) -> int:
         """U of Q8 by its definition: charged time within the window that ends now."""

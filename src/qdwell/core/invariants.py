@@ -29,7 +29,7 @@ def check(state: State, now: int) -> None:
     """Raise `BrokenInvariant` if the memory of a scheduler, at rest at `now`, is not sound."""
     on: dict[str, list[Job]] = {name: [] for name in state.machines}
     for job in state.jobs.values():
-        require(not job.final, "P6", f"final job {job.id} is still held in memory")
+        require(not job.final, "P6", "final job", job.id, "is still held in memory")
         on[job.backend].append(job)
     for group in state.groups.values():
         _check_group(state, group, [job for job in on[group.backend] if job.group == group.id])
@@ -51,12 +51,12 @@ def _check_indexes(machine: Machine, jobs: list[Job]) -> None:
     queued = _ids(jobs, JobState.QUEUED)
     ready = _ids(jobs, JobState.READY)
     name = machine.name
-    require(set(machine.running) == running, "index", f"{name}: running {machine.running}")
-    require(set(machine.ready) == ready, "index", f"{name}: ready {machine.ready}")
+    require(set(machine.running) == running, "index", name, "running", machine.running)
+    require(set(machine.ready) == ready, "index", name, "ready", machine.ready)
     require(
         machine.queued_count == len(queued),
         "index",
-        f"{name}: counts {machine.queued_count} queued jobs of {len(queued)}",
+        *(name, "counts", machine.queued_count, "queued jobs of", len(queued)),
     )
 
 
@@ -139,9 +139,7 @@ def _check_lanes_used(state: State, machine: Machine, jobs: list[Job], now: int)
         return
     waiting = [job for job in jobs if job.state is JobState.QUEUED]
     live = state.live_group(machine)
-    story = (
-        f"{machine.name}: {used} of {machine.lanes} lanes used, live {live}, mode {machine.mode}"
-    )
+    story = (machine.name, "has used", used, "lanes of", machine.lanes, live, machine.mode)
     own = [job for job in waiting if live is not None and job.group == live.id]
     active = live is not None and live.state is GroupState.ACTIVE
     if live is not None and live.session:
@@ -172,14 +170,14 @@ def _check_instances(state: State) -> None:
     """Counters of instances against their jobs (L11, R of Q8)."""
     for name, instance in state.instances.items():
         jobs = [job for job in state.jobs.values() if job.instance == name]
-        require(instance.pending == len(jobs), "L11", f"{name} counts {instance.pending} pending")
+        require(instance.pending == len(jobs), "L11", name, "counts", instance.pending, "pending")
         counted = [job for job in jobs if _reserves(state, job)]
         waiting = [
             job.estimate_ms for job in counted if job.state in (JobState.PREPARING, JobState.READY)
         ]
-        require(instance.reserved_ms == sum(waiting), "Q8", f"{name} reserves {instance}")
+        require(instance.reserved_ms == sum(waiting), "Q8", name, "reserves", instance)
         executing = _ids(counted, JobState.EXECUTING)
-        require(set(instance.executing) == executing, "Q8", f"{name} executes {instance}")
+        require(set(instance.executing) == executing, "Q8", name, "executes", instance)
 
 
 def _reserves(state: State, job: Job) -> bool:
