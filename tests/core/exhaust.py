@@ -24,6 +24,7 @@ from typing import Any, ClassVar, get_args
 from core.world import BACKEND, AuditedScheduler
 from qdwell.core.decisions import Decision, Execute, Postprocess, Prepare, Refuse, Stop
 from qdwell.core.events import (
+    BackendMode,
     CancelGroup,
     CancelJob,
     CloseGroup,
@@ -37,9 +38,11 @@ from qdwell.core.events import (
     RunStopped,
     SubmitJob,
 )
+from qdwell.core.fairshare import Share
 from qdwell.core.group import Group, Mode
 from qdwell.core.job import Job
-from qdwell.core.state import Settings
+from qdwell.core.state import Lease, Settings, Snapshot
+from qdwell.core.timers import Timer
 
 Step = tuple[str, str]  # what happens, and to whom
 Node = tuple[int, bytes, tuple[Step, ...]]  # its number, the world, and the first way found there
@@ -210,7 +213,8 @@ def _share(record: object) -> tuple[Any, ...]:
     return _record, (number,)
 
 
-for _kind in (Job, Group, Small, *get_args(Decision), *get_args(Event)):
+_SHARED = (Job, Group, Small, Settings, Snapshot, Lease, Share, Timer, BackendMode)
+for _kind in (*_SHARED, *get_args(Decision), *get_args(Event)):
     _Freezer.dispatch_table[_kind] = _share
 
 
@@ -247,8 +251,9 @@ def walk(bounds: Small, depth: int) -> Walk:
         following: list[Node] = []
         for number, frozen, story in level:
             children = found.after[number] = []
-            for step in list(pickle.loads(frozen).steps()):
-                world: SmallWorld = pickle.loads(frozen)
+            woken: SmallWorld | None = pickle.loads(frozen)
+            for step in list(woken.steps()):
+                world, woken = woken or pickle.loads(frozen), None
                 _take(world, step, story)
                 found.steps += 1
                 key = world.canonical()
