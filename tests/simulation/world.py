@@ -290,8 +290,10 @@ class World:
             for wish in self.wishes.values():
                 if wish.id is not None:
                     await self.users[wish.of["user"]].end_group("close", wish)
+        shown = [await user.jobs() for user in self.users]
         for order in self.orders.values():
-            await self.users[order.of["user"]].verify(order)
+            number = order.of["user"]
+            await self.users[number].verify(order, shown[number].get(order.name, []))
         await self._check_rest(process)
         self._over = True
         await process.engine.stop(0)
