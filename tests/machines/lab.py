@@ -91,6 +91,10 @@ class LabJob(JobV1):
         """End early."""
         self._cancelled.set()
 
+    def wait_for_final_state(self, *_more: Any) -> None:
+        """Wait for the end; Qiskit's own way looks every five seconds."""
+        self._ended.wait()
+
     def status(self) -> JobStatus:
         """Where it is."""
         return self._status
