@@ -86,8 +86,8 @@ async def test_a_page_opens_at_once_with_many_jobs(crowded: Any, name: str) -> N
     async with httpx.AsyncClient(transport=transport, base_url="http://qdwell") as http:
         assert (await http.post("/sign-in", data={"token": who.token})).status_code == 303
         await http.get("/start")  # the templates' base is compiled by the first page
-        took = []
-        for _ in range(4):
+        took: list[float] = []
+        while len(took) < 4 and min(took, default=LIMIT_MS) >= LIMIT_MS:
             began = time.process_time_ns()
             answer = await http.get(PAGES[name])
             took.append((time.process_time_ns() - began) / 1e6)

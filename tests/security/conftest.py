@@ -35,7 +35,7 @@ idle_seconds_max = 2
 connections_max = 400
 
 [plans.default]
-simulator_job_limit_seconds = 10
+simulator_job_limit_seconds = 3
 
 [workers]
 stage_seconds_max = 20
