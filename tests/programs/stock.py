@@ -4,8 +4,10 @@ local testing mode for the samples to compare with.
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
+from functools import cache
 from typing import Any
 
 from qiskit import QuantumCircuit
@@ -13,6 +15,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
+from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 from qiskit_ibm_runtime.fake_provider.local_service import QiskitRuntimeLocalService
 from qiskit_ibm_runtime.json import RuntimeDecoder, RuntimeEncoder
 
@@ -60,10 +63,28 @@ def local(program_id: str, pubs: list[Any], backend: BackendV2, options: Any = N
     """The result of the stock client's local testing mode."""
     coerce = SamplerPub.coerce if program_id == "sampler" else EstimatorPub.coerce
     inputs = {"pubs": [coerce(pub) for pub in pubs], "options": options or {}}
+    if isinstance(backend, FakeBackendV2):
+        _keep_its_noise_model(backend)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         job = QiskitRuntimeLocalService()._run(program_id, inputs, {"backend": backend}, None)
         return job.result()
+
+
+@cache
+def _keep_its_noise_model(backend: Any) -> None:
+    """The mode copies the backend; each copy would build the noise model anew, which takes seconds.
+
+    A copy still has options of its own; only the simulator with the model is the same.
+    """
+    backend._setup_sim()
+
+    def twin(_memo: Any) -> Any:
+        made = copy.copy(backend)
+        made._options = copy.copy(backend._options)
+        return made
+
+    backend.__deepcopy__ = twin
 
 
 def fitted_to(circuit: QuantumCircuit, backend: BackendV2) -> QuantumCircuit:

@@ -19,7 +19,7 @@ from qdwell.executors import Executor
 Devices = Callable[[str], Executor]
 Backends = Callable[[str], BackendV2]
 
-# The local mode builds its noise model anew for each Torino backend object: seconds per test.
+# Torino's noise model takes the local mode seconds to build.
 MODELS = ["fake_manila", "fake_sherbrooke", pytest.param("fake_torino", marks=pytest.mark.long)]
 
 
