@@ -53,6 +53,14 @@ pending_jobs_max = 2
 """
 
 
+#: For servers that are started again and again: without Qiskit's devices it takes half the time.
+QUICK = """
+[[backends]]
+name = "quick_machine"
+kind = "scripted"
+"""
+
+
 class Running:
     """A server with its data in `folder`."""
 

@@ -11,7 +11,7 @@ import threading
 import pytest
 from qiskit import QuantumCircuit
 
-from client.running import Running
+from client.running import QUICK, Running
 from qdwell import QiskitRuntimeService, SamplerV2
 from qdwell.client.transport import Transport
 
@@ -81,7 +81,7 @@ def restart(running: Running) -> None:
 def test_no_wake_up_is_lost_in_twenty_runs(
     tmp_path_factory: pytest.TempPathFactory, bell: QuantumCircuit
 ) -> None:
-    running = Running(tmp_path_factory.mktemp("crowd"))
+    running = Running(tmp_path_factory.mktemp("crowd"), QUICK)
     running.start()
     try:
         for _ in range(20):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from qiskit import QuantumCircuit
 
-from client.running import Running
+from client.running import QUICK, Running
 from client.test_transport import TOKEN, Scripted, http
 from qdwell import Backend, QiskitRuntimeService, SamplerV2
 from qdwell.client.errors import RuntimeJobTimeoutError
@@ -209,7 +209,7 @@ def test_a_result_that_is_waited_for_shortly_is_asked_for_later(
 def test_a_server_that_restarts_meanwhile_is_asked_again(
     tmp_path_factory: pytest.TempPathFactory, bell: QuantumCircuit
 ) -> None:
-    running = Running(tmp_path_factory.mktemp("tail"))
+    running = Running(tmp_path_factory.mktemp("tail"), QUICK)
     running.start()
     try:
         with running.service() as service:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from qiskit import QuantumCircuit
 
-from client.running import Running
+from client.running import QUICK, Running
 from qdwell import (
     Backend,
     QiskitRuntimeService,
@@ -172,7 +172,7 @@ def test_cancelling_ends_the_stream(service: QiskitRuntimeService, bell: Quantum
 def test_no_wake_up_is_lost_when_the_server_restarts(
     tmp_path_factory: pytest.TempPathFactory, bell: QuantumCircuit
 ) -> None:
-    server = Running(tmp_path_factory.mktemp("restarted"))
+    server = Running(tmp_path_factory.mktemp("restarted"), QUICK)
     server.start()
     try:
         with server.service() as service:

@@ -29,7 +29,7 @@ blobs = "{blobs}"
 
 [[backends]]
 name = "machine"
-kind = "ideal"
+kind = "scripted"
 
 [[backends]]
 name = "slow_machine"
