@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 import pgserver
 from qdwell.clock import ManualClock
@@ -34,30 +37,76 @@ _FOREIGN = (
 )
 
 
-#: Files that take longest, longest first: begun last, one of them would keep the others waiting.
-LONGEST = (
-    "simulation/test_simulation.py",
-    "core/test_exhaust.py",
-    "e2e/test_stock_timelines.py",
-    "standby/test_takeover.py",
-    "crash/test_kills.py",
-    "core/mutation/test_mutation.py",
-    "security/test_jobs.py",
-    "console/test_browser.py",
-    "console/test_browser_people.py",
-    "standby/test_health.py",
-    "e2e/test_stock_options.py",
-    "standby/test_lost_database.py",
-    "clients/test_stock.py",
+#: Units of work, longest first: begun last, one of them would keep the others waiting. Files whose
+#: tests share a server or a forked device are one unit, for one worker, so that it starts once.
+UNITS: tuple[tuple[str, ...], ...] = (
+    ("simulation/test_simulation.py",),
+    ("core/test_exhaust.py",),
+    ("e2e/test_stock_[bcdefo]*.py", "e2e/test_upkeep.py"),
+    ("client/*.py",),
+    ("security/test_[bhjmnor]*.py",),
+    ("standby/test_takeover.py",),
+    ("api/*.py",),
+    ("cli/test_serve.py",),
+    ("standby/test_tls.py",),
+    ("crash/test_kills.py",),
+    ("programs/test_same_samples.py",),
+    ("programs/test_mitigation.py",),
+    ("standby/test_health.py",),
+    ("engine/*.py",),
+    ("watch/test_traces.py",),
+    ("cli/test_users.py",),
+    ("console/test_browser.py", "console/test_start.py"),
+    ("cli/test_commands.py",),
+    ("clients/test_stock.py",),
+    ("programs/test_noise_learner.py",),
+    ("standby/test_lost_database.py",),
+    ("e2e/test_stock_timelines.py",),
+    ("conformance/stores/test_users_view.py",),
+    ("seeds/*.py",),
+    ("docs/test_examples.py",),
+    ("clients/test_frameworks.py",),
+    ("conformance/stores/test_migrations.py",),
+    ("conformance/stores/test_guards.py",),
+    ("core/test_forecast_day.py",),
+    ("crash/test_repeats.py",),
+    ("console/test_browser_people.py",),
+    ("programs/test_mitigation_works.py",),
+    ("core/mutation/test_mutation.py",),
+    ("cli/test_upkeep.py",),
+    ("e2e/test_stock_limits.py",),
+    ("console/test_p*.py", "console/test_terms.py"),
 )
 
 
+def _place(path: Path) -> int | None:
+    """The unit that a file of tests belongs to."""
+    name = path.relative_to(_HERE).as_posix()
+    fits = (any(fnmatch(name, pattern) for pattern in unit) for unit in UNITS)
+    return next((place for place, it in enumerate(fits) if it), None)
+
+
+class Units(LoadFileScheduling):
+    """Gives each worker one unit, or one file of no unit, after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        place = _place(_HERE.parent / file)
+        return file if place is None else UNITS[place][0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units | None:
+    return Units(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of the longest files first; within a file they keep their order."""
-    files = [_HERE / name for name in LONGEST]
-    assert all(file.is_file() for file in files), "LONGEST names a file that is not there"
-    ranks = {str(file): place for place, file in enumerate(files)}
-    items.sort(key=lambda item: ranks.get(str(item.path), len(ranks)))
+    """Put the tests of the longest units first; within a file they keep their order."""
+    for pattern in (it for unit in UNITS for it in unit):
+        assert any(_HERE.glob(pattern)), f"UNITS names {pattern}, which is not there"
+    places = {path: _place(path) for path in {item.path for item in items}}
+    ranks = {path: len(UNITS) if it is None else it for path, it in places.items()}
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture(autouse=True)

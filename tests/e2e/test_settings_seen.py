@@ -17,8 +17,6 @@ from e2e.conftest import Served, serving
 from e2e.gated import until
 from qdwell import Batch, IBMRuntimeError, QiskitRuntimeService, RequestsApiError, Session
 
-pytestmark = pytest.mark.xdist_group("settings")
-
 CONFIG = """
 [server]
 body_depth_max = 8

@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.xdist_group("limits"),
 ]
 
 PLANS = {"held": "usage_limit_seconds=1", "prepaid": "spend_limit_seconds=1"}

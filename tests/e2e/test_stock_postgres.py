@@ -9,15 +9,17 @@ import psycopg
 import pytest
 from qiskit_ibm_runtime import QiskitRuntimeService, SamplerV2, Session
 
-from e2e.conftest import CONFIG, MACHINE, Served, bell, run_qdwell, serving
+from e2e.conftest import MACHINE, Served, bell, run_qdwell, serving
 from pgserver import Server
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.xdist_group("e2e"),
 ]
+
+
+ONE_MACHINE = f'[[backends]]\nname = "{MACHINE}"\nkind = "ideal"\n'
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def database_url(postgres: Server) -> str:
 @pytest.fixture(scope="module")
 def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server on an empty database; the other tests of this folder have SQLite."""
-    config = f'[store]\ndatabase_url = "{database_url}"\n{CONFIG}'
+    config = f'[store]\ndatabase_url = "{database_url}"\n{ONE_MACHINE}'
     with serving(tmp_path_factory.mktemp("served"), config) as server:
         yield server
 
