@@ -28,7 +28,7 @@ from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeGuadalupeV2, FakeManilaV2
 from qiskit_ibm_runtime.json import RuntimeDecoder
 from scipy.optimize import minimize
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from programs.stock import params
 from qdwell.executors import Executor, Spec, make
@@ -105,7 +105,7 @@ def above_zero(values: list[float]) -> bool:
     """Is the mean of a sample above 0, at 99 % confidence?"""
     sample = np.asarray(values)
     error = sample.std(ddof=1) / np.sqrt(len(sample))
-    return bool(sample.mean() > error * student.ppf(0.99, len(sample) - 1))
+    return bool(sample.mean() > error * stdtrit(len(sample) - 1, 0.99))
 
 
 def check(case: Case, precision: float, seeds: range) -> None:

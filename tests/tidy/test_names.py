@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from pathlib import Path
 
 import pytest
 
 import qdwell
 from tidy.reading import ROOT, Source, sources
 
-PACKAGES = [source for source in sources("src") if source.path.name == "__init__.py"]
+PACKAGES = sorted((ROOT / "src").rglob("__init__.py"))
 
 
 def public_names(source: Source) -> list[str] | None:
@@ -31,8 +32,9 @@ def reexported(source: Source) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("source", PACKAGES, ids=lambda it: it.name)
-def test_the_public_names_of_a_package_are_sorted(source: Source) -> None:
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda it: it.relative_to(ROOT).as_posix())
+def test_the_public_names_of_a_package_are_sorted(path: Path) -> None:
+    source = next(it for it in sources("src") if it.path == path)
     names = public_names(source)
     if names is None:
         defines = [it for it in source.tree.body if isinstance(it, ast.FunctionDef | ast.ClassDef)]
