@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -17,6 +18,11 @@ from qdwell.clock import ManualClock
 
 # As in our workers, and before Aer is loaded: its threads would spin while they wait for a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# What a worker of a parallel run imports stays to its end, and is a million objects. Nothing of it
+# is looked through for garbage: not while tests are collected, nor later, when it is frozen.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    gc.disable()
 
 _HERE = Path(__file__).parent
 
@@ -107,6 +113,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {path: _place(path) for path in {item.path for item in items}}
     ranks = {path: len(UNITS) if it is None else it for path, it in places.items()}
     items.sort(key=lambda item: ranks[item.path])
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
