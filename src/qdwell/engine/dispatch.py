@@ -13,11 +13,11 @@ from typing import Any
 
 import structlog
 
-from qdwell.clock import Clock
+from qdwell.clock import Clock, pause_ms
 from qdwell.core.decisions import Execute, Postprocess
 from qdwell.core.events import JobBegun
 from qdwell.engine import runs
-from qdwell.engine.ahead import Ahead
+from qdwell.engine.ahead import AGAIN_MS, Ahead
 from qdwell.engine.frames import Frame
 from qdwell.engine.inbox import Inbox
 from qdwell.engine.inputs import Input, InputShelf
@@ -25,7 +25,7 @@ from qdwell.engine.pools import Pool, Task, TaskState
 from qdwell.engine.reports import Reports
 from qdwell.engine.runs import EXECUTE, Run
 from qdwell.engine.stations import MOCK, Station, spec_of
-from qdwell.errors import QdwellError
+from qdwell.errors import QdwellError, StoreUnavailable
 from qdwell.programs.work import QPY_VERSION_MIN
 
 log = structlog.get_logger()
@@ -64,6 +64,7 @@ class Dispatch:
         self._classical = classical
         self._shelf = shelf
         self._start = start
+        self._clock = clock
         self._loading: set[asyncio.Task[None]] = set()
         self._reading = 0  #: inputs that are read from the store now
         self.stage_s = stage_s
@@ -134,9 +135,7 @@ class Dispatch:
     async def _load_then(self, run: Run, then: Then, need_raw: bool) -> None:
         self._reading += 1
         try:
-            work = await self._shelf.load(run.job)
-            if need_raw and run.raw is None:
-                run.raw = await self._shelf.raw(run.job)
+            work = await self._read(run, need_raw)
         except QdwellError as error:
             log.error("input cannot be read", job=run.job, error=str(error))
             if not run.over:
@@ -146,6 +145,21 @@ class Dispatch:
                 then(work)
         finally:
             self._reading -= 1
+
+    async def _read(self, run: Run, need_raw: bool) -> Input:
+        """What a run needs; it waits while its store is away, as long as it is wanted."""
+        while True:
+            try:
+                work = await self._shelf.load(run.job)
+                if need_raw and run.raw is None:
+                    run.raw = await self._shelf.raw(run.job)
+            except StoreUnavailable as error:
+                if run.over:
+                    raise
+                log.error("input not read yet", job=run.job, error=str(error))
+                await pause_ms(self._clock, AGAIN_MS)
+            else:
+                return work
 
     def _taken_up(self, run: Run) -> None:
         """A simulator's pool begins with the job: its limit counts from now (J15)."""
