@@ -36,7 +36,8 @@ class Away:
     async def is_asked(self, times: int) -> None:
         for _ in range(times):
             self.asked.clear()
-            await self.asked.wait()
+            async with asyncio.timeout(10):
+                await self.asked.wait()
 
     def back(self) -> None:
         self._is_back = True

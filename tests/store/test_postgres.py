@@ -49,6 +49,13 @@ def write(store: Store, *words: str) -> None:
     store.commit([Note("subject", NOW, word) for word in words], NOW)
 
 
+def test_content_that_it_cannot_hold_is_refused(store: Store) -> None:
+    """The database is well: nobody shall try that again until it is "back"."""
+    with pytest.raises(StoreError, match="out of range") as refused:
+        store.touch(2**63)
+    assert not isinstance(refused.value, StoreUnavailable)
+
+
 # ---- durable ------------------------------------------------------------------------------------
 
 

@@ -324,3 +324,20 @@ def test_a_log_without_room_is_named(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     store.warm_up()
     store.close()
+
+
+def test_nothing_is_stored_in_a_file_that_was_removed(store: Store, tmp_path: Path) -> None:
+    """It would be written, synced, and gone; and no new one is made in its place."""
+    path = Path(store.database.name)
+    store.touch(NOW)
+    away = path.rename(tmp_path / "away.db")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="removed or replaced"):
+            store.touch(NOW + 1)
+        assert not path.exists()
+    path.touch()
+    with pytest.raises(StoreUnavailable, match="removed or replaced"):
+        store.touch(NOW + 1)
+    away.rename(path)
+    store.touch(NOW + 2)
+    assert store.load(NOW, 1).alive_at == NOW + 2

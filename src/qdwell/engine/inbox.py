@@ -8,6 +8,7 @@ reports is not kept back for long.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -26,12 +27,13 @@ from qdwell.core.events import (
 )
 from qdwell.engine.requests import NewJob
 from qdwell.engine.runs import Findings
-from qdwell.errors import QdwellError
+from qdwell.errors import QdwellError, StoreUnavailable
 
 log = structlog.get_logger()
 
 DEFER_S = 0.05
 FAILURES_MOST = 3  # commits that one report may spoil; then its job fails instead
+AWAY_MOST = 1_200  # that a store refused which cannot be used now; half a second each, at least
 
 
 @dataclass(eq=False, slots=True)
@@ -146,10 +148,18 @@ def subject_of(event: Event | None) -> str | None:
     return None
 
 
-def retried(item: Item) -> Item | None:
-    """The same report once more; if it keeps spoiling commits, its job's failure in its place."""
-    if item.failures < FAILURES_MOST:
-        return item
+def retried(items: Iterable[Item], error: Exception) -> list[Item]:
+    """The reports among them once more; of one that keeps spoiling commits, its job's failure.
+
+    A store that cannot be used now, as `error` may say, is hardly the fault of a report.
+    """
+    most = AWAY_MOST if isinstance(error, StoreUnavailable) else FAILURES_MOST
+    still_true = (it for it in items if it.answer is None and (it.event or it.findings))
+    again = (it if it.failures < most else _given_up(it) for it in still_true)
+    return [item for item in again if item is not None]
+
+
+def _given_up(item: Item) -> Item | None:
     job, attempt = getattr(item.event, "job", None), getattr(item.event, "attempt", None)
     if job is None or attempt is None or isinstance(item.event, JobFailed):
         log.error("report given up", report=repr(item.event)[:200])

@@ -38,7 +38,7 @@ from qdwell.core.scheduler import Scheduler
 from qdwell.core.state import Settings
 from qdwell.engine.actions import ACTIONS, Actions
 from qdwell.engine.doubt import MOST_MS, Doubt
-from qdwell.engine.inbox import Inbox, Item, retried, subject_of
+from qdwell.engine.inbox import FAILURES_MOST, Inbox, Item, retried, subject_of
 from qdwell.engine.inputs import InputShelf
 from qdwell.engine.memory import Memory
 from qdwell.engine.meter import Meter
@@ -303,8 +303,7 @@ class Loop:
         else:
             self._reject(items, error)
         before, since = self._memory.jobs, passed_ms(self._clock)
-        still_true = [it for it in items if it.answer is None and (it.event or it.findings)]
-        self._inbox.put_back([it for it in map(retried, still_true) if it is not None])
+        self._inbox.put_back(kept := retried(items, error))
         assert self.actions is not None
         self.actions.reports.begun.clear()
         while not self._stopping:
@@ -333,6 +332,10 @@ class Loop:
                         item.settle(refuse)
                     else:
                         self._reject([item], error)
+                if any(it.failures >= FAILURES_MOST for it in kept):
+                    # Small things can be stored and this report cannot: nobody waits behind it.
+                    self._reject(self._inbox.take_requests(), error)
+                    await pause_ms(self._clock, RELOAD_PAUSE_MS)
                 return
         self._reject(self._doubt.deny(), error)
 

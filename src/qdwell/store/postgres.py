@@ -34,7 +34,13 @@ from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qdwell.errors import NotLeader, OutcomeUnknown, StoreError, StoreUnavailable
@@ -304,7 +310,7 @@ class PostgresDatabase:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (IntegrityError, psycopg.IntegrityError) as error:
+        except (IntegrityError, DataError, psycopg.IntegrityError, psycopg.DataError) as error:
             cause = _said(error)
             raise StoreError(f"the schema refuses the write: {cause}") from error
         except (DBAPIError, psycopg.Error, PoolTimeout) as error:

@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.util import LRUCache
 
 from qdwell.errors import OutcomeUnknown, StoreError, StoreUnavailable
@@ -57,6 +57,7 @@ class SqliteDatabase:
             "BEGIN", _READERS_KEPT, _READERS_MAX - _READERS_KEPT, _prepare_reader
         )
         self._writer: Connection | None = None
+        self._file: tuple[int, int] | None = None  #: that is open, as `_identity` has it
         self._glances: list[Glance] = []  # idle ones; taking and giving back are single steps
         self._closed = False
         self.dialect = self._writer_engine.dialect
@@ -78,9 +79,12 @@ class SqliteDatabase:
             committing = False
             try:
                 if self._writer is None:
+                    self._check_file()  # SQLite would make a new one
                     self._writer = self._writer_engine.connect()
+                    self._file = self._identity()
                 with self._writer.begin():
                     yield self._writer
+                    self._check_file()  # or we would write what nobody ever reads
                     committing = True
             except BaseException as error:
                 self._after.clear()
@@ -183,6 +187,20 @@ class SqliteDatabase:
             self._reader_engine.dispose()
             self._drop_writer()
 
+    def _check_file(self) -> None:
+        if self._file not in (None, self._identity()):
+            raise StoreUnavailable(
+                f"{self.path} was removed or replaced while it was open: stop, and put it back"
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file is at our path."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
     def _drop_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
@@ -226,7 +244,7 @@ class SqliteDatabase:
         driver = self.driver
         try:
             yield
-        except (IntegrityError, driver.IntegrityError) as error:
+        except (IntegrityError, DataError, driver.IntegrityError, driver.DataError) as error:
             cause = getattr(error, "orig", None) or error
             raise StoreError(f"the schema refuses the write: {cause}") from error
         except (DBAPIError, driver.Error) as error:
