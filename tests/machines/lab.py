@@ -104,6 +104,7 @@ class Lab(BackendV2):
     """The device."""
 
     only_counts = False
+    job_class = LabJob
 
     def __init__(self, run_s: float = 0.0, broken: bool = False, log: str | None = None) -> None:
         super().__init__(name="lab", backend_version="1")
@@ -134,7 +135,7 @@ class Lab(BackendV2):
     def run(self, run_input: Any, **options: Any) -> LabJob:
         """Start a job; returns at once."""
         circuits = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
-        job = LabJob(self, f"lab-{next(self._serial)}", circuits, options.get("shots", 100))
+        job = self.job_class(self, f"lab-{next(self._serial)}", circuits, options.get("shots", 100))
         self._jobs[job.job_id()] = job
         job.submit()
         return job
@@ -225,3 +226,15 @@ class Forgetful(Lab):
 
     def retrieve_job(self, job_id: str) -> LabJob:
         return self._jobs["lab-0"]
+
+
+class PlainJob(LabJob):
+    """Waits as Qiskit's own jobs do."""
+
+    wait_for_final_state = JobV1.wait_for_final_state
+
+
+class Plain(Lab):
+    """Its jobs are awaited by looking at them."""
+
+    job_class = PlainJob

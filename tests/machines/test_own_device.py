@@ -11,6 +11,7 @@ import pytest
 from qiskit import QuantumCircuit
 
 from engine.house import House, sampler, wait_gone
+from qdwell.clock import stopwatch_ns
 from qdwell.config import Backend
 from qdwell.core.job import JobState
 from qdwell.engine.workers import ForkServer, preload_for
@@ -61,6 +62,17 @@ def test_shots_that_are_missing_fail_the_job_by_their_number(factory: str, came:
     unmeasured = Batch((device.fit(QuantumCircuit(3, 3)),), (np.empty(0),), 100)
     if factory == "Uncounted":
         assert not device.run(unmeasured).samples[0].bits.any()
+
+
+def test_a_stopped_run_holds_the_device_no_longer_than_it_runs() -> None:
+    """Qiskit's own wait looks every five seconds, and the next job's turn would wait as long."""
+    device = backend_executor(Spec("lab", "qiskit", target="machines.lab:Plain"))
+    device.acquire()
+    device.backend.run_s = 60.0
+    run = device.start(Batch((device.fit(ions()),), (np.empty(0),), 100))
+    began = stopwatch_ns()
+    device.stop(run)
+    assert stopwatch_ns() - began < 3e9
 
 
 def test_a_device_that_dies_takes_along_what_it_has_forked(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from qiskit import QuantumCircuit
-from qiskit.providers import BackendV2, JobStatus
+from qiskit.providers import BackendV2, JobStatus, JobV1
 from qiskit.transpiler import Target
 
 from qdwell.clock import SystemClock
@@ -25,6 +25,7 @@ from qdwell.executors import base, configuration
 from qdwell.wire.device import Batch, Fitted, Outcome, Samples, Timing
 from qdwell.wire.noise import JobNoise
 
+LOOK_S = 0.1  # between two looks at a run that is stopped
 _AND = "+"  # between the ids of several jobs of one run
 _STATUS = {
     JobStatus.DONE: base.RunStatus.DONE,
@@ -191,7 +192,10 @@ class BackendExecutor:
             # Some providers cannot cancel: their run is waited for.
             with contextlib.suppress(NotImplementedError):
                 job.cancel()
-            if hasattr(job, "wait_for_final_state"):
+            wait = getattr(type(job), "wait_for_final_state", None)
+            if wait is JobV1.wait_for_final_state:
+                job.wait_for_final_state(wait=LOOK_S)  # else it looks every 5 s, and the QPU waits
+            elif wait is not None:
                 job.wait_for_final_state()
             else:
                 job.result()
