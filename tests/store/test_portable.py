@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from conformance.stores.world import NOW, WINDOW_MS, World
 from pgserver import Server
 from qdwell.errors import StoreError, StoreUnavailable
 from qdwell.store import Place, Store, accounts, open_store, portable
+from qdwell.store.answers import ANSWERED, Answers
 from qdwell.store.blobs import INLINE_BYTES_MAX
 from qdwell.store.doctor import examine
 from qdwell.store.portable import back_up, restore
@@ -255,3 +257,40 @@ def test_an_empty_database_is_no_backup(tmp_path: Path) -> None:
     (tmp_path / "backup" / "qdwell.db").touch()
     with pytest.raises(StoreUnavailable, match="nothing in its qdwell.db"):
         restore(tmp_path / "backup", Place(tmp_path / "restored"))
+
+
+def test_a_damaged_database_makes_no_backup(tmp_path: Path) -> None:
+    """Its pages are copied as they are: who counts on the copy would find out when it is late."""
+    with closing(open_store(Place(tmp_path / "data"))) as store:
+        World(store).submit(params=b"small")
+    path = tmp_path / "data" / "qdwell.db"
+    with closing(sqlite3.connect(path)) as database:
+        asked = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'"
+        (number,) = database.execute(asked).fetchone()
+    content = bytearray(path.read_bytes())
+    start = (number - 1) * 4096
+    content[start + 8 : start + 4000] = b"\xa5" * 3992
+    path.write_bytes(content)
+    target = tmp_path / "copy"
+    with (
+        closing(open_store(Place(tmp_path / "data"))) as store,
+        pytest.raises(StoreError, match="qdwell doctor"),
+    ):
+        back_up(store, tmp_path / "data", target)
+    assert list(target.iterdir()) == []
+
+
+def test_a_lost_database_is_not_made_anew_but_by_restore(tmp_path: Path) -> None:
+    """A log that was cut off before it was folded into the file leaves an empty database."""
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    with closing(open_store(data)) as store:
+        kept = World(store).submit(params=b"small")
+        Answers(data / ANSWERED).close()  # as a server does before its first answer
+        back_up(store, data, copy)
+    for part in data.glob("qdwell.db*"):
+        part.write_bytes(b"")
+    with pytest.raises(StoreUnavailable, match="qdwell restore"):
+        open_store(data)
+    restore(copy, Place(data))
+    with closing(open_store(data)) as store:
+        assert store.job(kept.instance, kept.id) is not None

@@ -279,20 +279,22 @@ class Store(Protocol):
         ...
 
 
-def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
+def open_store(place: Place | Path | str, *, migrate: bool = True, anew: bool = False) -> Store:
     """Open the store at `place`, which may be no more than a data folder; make what is not there.
 
     With `migrate` an older database is brought up to date first; without it, an older one is
-    refused.
+    refused. A folder from which a server has answered must have its database; with `anew` an empty
+    one will do.
 
     Raises:
         StoreTooNew: a newer release wrote the database.
         StoreUnavailable: the folder, the database, or the place of the blobs cannot be used.
     """
+    from qdwell.store.answers import ANSWERED
     from qdwell.store.migrations import bring_up_to_date, is_empty
     from qdwell.store.shelves import shelf_of
     from qdwell.store.sql import SqlStore
-    from qdwell.store.upkeep import join, unclaimed
+    from qdwell.store.upkeep import join, lost, unclaimed
 
     if not isinstance(place, Place):
         if "://" in str(place):
@@ -306,6 +308,9 @@ def open_store(place: Place | Path | str, *, migrate: bool = True) -> Store:
             named = place.database_url is not None or place.blobs is not None
             if named and is_empty(database):
                 unclaimed(shelf)
+            used = place.database_url is None and (place.folder / ANSWERED).exists()
+            if used and not anew and is_empty(database):
+                raise lost(place.folder)
             bring_up_to_date(database, database.name, migrate=migrate)
             store = SqlStore(database, shelf, (place.folder,))
             if named:

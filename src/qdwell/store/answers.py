@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qdwell.store import Store
     from qdwell.store.heard import SharedAnswers
 
+ANSWERED = "answered"  # the file
 RECENT = 1_000  # of so many newest jobs one can say whether they were answered
 _LINES_MAX = 8 * RECENT  # then the file is written anew, with the newest half
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -31,7 +32,7 @@ def answers_of(store: Store, now: Callable[[], int]) -> Answers | SharedAnswers:
         StoreUnavailable: the database does not answer.
     """
     if store.database.epoch is None:
-        return Answers(store.folders[0] / "answered")
+        return Answers(store.folders[0] / ANSWERED)
     from qdwell.store.heard import SharedAnswers
     from qdwell.store.postgres import PostgresDatabase
 

@@ -41,6 +41,7 @@ def back_up(store: Store, source: Path, target: Path) -> int:
 
     Raises:
         StoreUnavailable: the target exists, or something cannot be read or written.
+        StoreError: the database is damaged.
     """
     if target.exists() and any(target.iterdir()):
         raise StoreUnavailable(f"{target} is not empty; a backup wants a folder of its own")
@@ -68,8 +69,14 @@ def _fill(store: Store, source: Path, target: Path) -> int:
         files = store.blobs.shelf.keys()
         _copy_blobs(store.blobs.shelf, shelf, [key for key in files if key[0] != "."])
         _copy_database(store, unfinished)
-        with closing(open_store(unfinished)) as copy, copy.database.reading() as connection:
-            needed = set(connection.execute(_in_files()).scalars())
+        with closing(open_store(unfinished)) as copy:
+            if (damage := next(iter(copy.database.ailments()), None)) is not None:
+                raise StoreError(
+                    f"the database is damaged, and its copy would be: {damage.what}; "
+                    "`qdwell doctor` finds all faults"
+                )
+            with copy.database.reading() as connection:
+                needed = set(connection.execute(_in_files()).scalars())
         missing = _copy_blobs(store.blobs.shelf, shelf, sorted(needed))
         if not missing:
             break
@@ -98,7 +105,7 @@ def restore(source: Path, place: Place) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="qdwell-restore-") as scratch,
         closing(_opened(source, Path(scratch))) as old,
-        closing(open_store(place)) as new,
+        closing(open_store(place, anew=True)) as new,
     ):
         shelf = FolderShelf(source / "blobs")
         with new.database.reading() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -69,6 +70,14 @@ def unclaimed(shelf: Shelf) -> None:
     """
     if shelf.read(MARK) is not None:
         raise not_yours(shelf, "another database")
+
+
+def lost(folder: Path) -> StoreUnavailable:
+    """The error of a folder whose database is empty, though a server has answered from there."""
+    return StoreUnavailable(
+        f"the database in {folder} is empty, and was not: its file or its log was removed or cut "
+        "off. `qdwell restore` makes it from a backup; to begin with nothing, name another folder"
+    )
 
 
 def join(database: Database, content: Blobs) -> None:
