@@ -46,6 +46,23 @@ async def test_inputs_are_shown_unless_they_are_excluded(user: User) -> None:
     assert listed["params"] == bell()
 
 
+async def test_a_job_whose_input_is_lost_is_shown_without_it(user: User, site: Site) -> None:
+    """A file of the data folder was removed or damaged; the rest of the job is still there."""
+    params = bell()
+    params["pubs"] *= 400  # more than a row keeps
+    job_id = await user.submit(params=params)
+    await user.finished(job_id)
+    row = site.store.job(user.crn, job_id)
+    assert row is not None
+    (file,) = site.store.folders[0].rglob(row.details.params)
+    site.store.blobs._cache.clear()  # as if it were another day
+    for content in (file.read_bytes()[:-1], None):
+        file.unlink() if content is None else file.write_bytes(content)
+        answer = await user.get(f"/jobs/{job_id}")
+        assert (answer.status_code, answer.json()["params"]) == (200, {})
+        assert answer.json()["state"] == {"status": "Completed"}
+
+
 async def test_one_question_is_enough_for_a_small_job(user: User) -> None:
     """The answer waits for the end of a job that is young and at work."""
     job_id = await user.submit("brief")

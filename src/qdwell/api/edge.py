@@ -58,6 +58,7 @@ GUARDS: tuple[tuple[bytes, bytes], ...] = (
 #: With TLS only: a browser that was here once comes back encrypted, for half a year.
 STRICT = ((b"strict-transport-security", b"max-age=15552000"),)
 CODE = "qdwell.code"  # where the code of an error answer is kept for the metrics
+SHORT_OF_MEMORY = "The server is short of memory at the moment; send the request again later."
 _GUARDING = frozenset(name for name, _ in GUARDS + STRICT)
 
 log = structlog.get_logger("qdwell.api")
@@ -237,6 +238,8 @@ def unexpected(error: Exception, trace: str) -> RequestError:
         answer.message = (
             f"The server cannot write to its store, or read it, at the moment; trace {trace}."
         )
+    elif isinstance(error, MemoryError):
+        answer.status, answer.message = 503, f"{SHORT_OF_MEMORY} Trace {trace}."
     return answer
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import orjson
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,10 +29,12 @@ from qdwell.api.parts import Parts
 from qdwell.api.submission import check_tags
 from qdwell.api.turns import in_thread
 from qdwell.core.job import SERVER_WORDS, JobState
-from qdwell.errors import BadInput, JobNotFinal, UnknownJob
+from qdwell.errors import BadInput, JobNotFinal, StoreError, StoreUnavailable, UnknownJob
 from qdwell.errors.inside import advised
 from qdwell.store import JobRow
 from qdwell.wire.messages import TagsRequest
+
+log = structlog.get_logger("qdwell.api")
 
 PAGE_MAX = 200  # J27
 BODY_BYTES_MAX = 65_536
@@ -100,7 +103,13 @@ class Jobs:
         if row.details.private or row.params_erased:
             return b"{}"
         crn = caller.instance.crn
-        return await in_thread(self._parts.store.params, crn, row.job.id) or b"{}"
+        try:
+            return await in_thread(self._parts.store.params, crn, row.job.id) or b"{}"
+        except StoreUnavailable:
+            raise
+        except StoreError as error:  # lost, or damaged: the rest of the job can be shown
+            log.error("input cannot be read", job=row.job.id, error=str(error))
+            return b"{}"
 
     async def delete(self, request: Request, job_id: str) -> Response:
         """Delete a job that has ended; its usage stays (J30)."""

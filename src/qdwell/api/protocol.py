@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -26,8 +27,9 @@ from typing import Any, NoReturn
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from qdwell.api.edge import Headers, guards_of
+from qdwell.api.edge import SHORT_OF_MEMORY, Headers, guards_of
 from qdwell.config import Server
+from qdwell.errors import Internal, RequestError
 
 LOOKS_PER_SECOND = 2
 BODY_RATE_MIN = 1_000  # bytes a second; a slow mobile line has a hundred times that
@@ -40,6 +42,7 @@ _WORDS = {
     400: _MALFORMED,
     408: "The request did not arrive in time.",
     431: "The request's line and headers are too long.",
+    503: SHORT_OF_MEMORY,
 }
 
 
@@ -280,8 +283,10 @@ class Guarded(HttpToolsProtocol):
     # ---- refusals
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser cannot read."""
-        self._refuse(self._refusal)
+        """Answer what the parser cannot read, or for what there is no room."""
+        fault = sys.exc_info()[1]
+        short = fault is not None and isinstance(fault.__context__, MemoryError)
+        self._refuse(503 if short else self._refusal)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: whoever asks for a websocket is answered as if they had not."""
@@ -294,8 +299,9 @@ class Guarded(HttpToolsProtocol):
             cycle.disconnected = True  # its handler learns that no more is coming
             cycle.message_event.set()
         if not silent:
-            error = {"code": 1208, "message": _WORDS[status], "solution": "", "more_info": "/docs"}
-            shown = {"message": _WORDS[status], "code": 1208}
+            code = RequestError.code if status < 500 else Internal.code
+            error = {"code": code, "message": _WORDS[status], "solution": "", "more_info": "/docs"}
+            shown = {"message": _WORDS[status], "code": code}
             body = orjson.dumps({"errors": [error], "trace": "", "error": shown})
             own = ((b"content-type", b"application/json"), (b"connection", b"close"))
             lines = b"".join(b"%s: %s\r\n" % it for it in (*own, *self.watch.guards))
