@@ -44,4 +44,5 @@ def test_a_request_for_which_there_is_no_memory_comes_again(
             resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, hard))
     assert 503 in told
     assert told <= {503, 404, NOTHING}
+    assert status(target.raw(asked)) == 404
     target.seen = len(target.log.read_text(errors="replace"))  # it was logged, and rightly
