@@ -192,10 +192,9 @@ class BackendExecutor:
             # Some providers cannot cancel: their run is waited for.
             with contextlib.suppress(NotImplementedError):
                 job.cancel()
-            wait = getattr(type(job), "wait_for_final_state", None)
-            if wait is JobV1.wait_for_final_state:
+            if getattr(type(job), "wait_for_final_state", None) is JobV1.wait_for_final_state:
                 job.wait_for_final_state(wait=LOOK_S)  # else it looks every 5 s, and the QPU waits
-            elif wait is not None:
+            elif hasattr(job, "wait_for_final_state"):
                 job.wait_for_final_state()
             else:
                 job.result()
