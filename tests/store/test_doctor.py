@@ -21,6 +21,7 @@ from qdwell.errors import StoreTooNew
 from qdwell.store import Store, open_store
 from qdwell.store.doctor import examine
 from qdwell.store.shelves import FolderShelf
+from store.conftest import damage
 from store.test_portable import faults, place, place_of, store, world
 
 __all__ = ["place", "place_of", "store", "world"]  # fixtures
@@ -213,13 +214,7 @@ def findings(folder: Path) -> list[str]:
 def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     """SQLite's own check, over every page."""
     path = sqlite_store(tmp_path)
-    with closing(sqlite3.connect(path)) as database:
-        asked = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'"
-        (number,) = database.execute(asked).fetchone()
-    content = bytearray(path.read_bytes())
-    page = (number - 1) * 4096
-    content[page + 8 : page + 4000] = b"\xa5" * 3992
-    path.write_bytes(content)
+    damage(path)
     store: Store
     with closing(open_store(tmp_path)) as store:
         (first, *_) = store.database.ailments()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,6 +21,7 @@ from qdwell.store.answers import ANSWERED, Answers
 from qdwell.store.blobs import INLINE_BYTES_MAX
 from qdwell.store.doctor import examine
 from qdwell.store.portable import back_up, restore
+from store.conftest import damage
 
 LARGE = b"x" * (INLINE_BYTES_MAX + 1)
 KINDS = ("sqlite", "postgresql")
@@ -263,14 +263,7 @@ def test_a_damaged_database_makes_no_backup(tmp_path: Path) -> None:
     """Its pages are copied as they are: who counts on the copy would find out when it is late."""
     with closing(open_store(Place(tmp_path / "data"))) as store:
         World(store).submit(params=b"small")
-    path = tmp_path / "data" / "qdwell.db"
-    with closing(sqlite3.connect(path)) as database:
-        asked = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'"
-        (number,) = database.execute(asked).fetchone()
-    content = bytearray(path.read_bytes())
-    start = (number - 1) * 4096
-    content[start + 8 : start + 4000] = b"\xa5" * 3992
-    path.write_bytes(content)
+    damage(tmp_path / "data" / "qdwell.db")
     target = tmp_path / "copy"
     with (
         closing(open_store(Place(tmp_path / "data"))) as store,

@@ -59,7 +59,6 @@ GUARDS: tuple[tuple[bytes, bytes], ...] = (
 STRICT = ((b"strict-transport-security", b"max-age=15552000"),)
 CODE = "qdwell.code"  # where the code of an error answer is kept for the metrics
 SHORT_OF_MEMORY = "The server is short of memory at the moment; send the request again later."
-_GUARDING = frozenset(name for name, _ in GUARDS + STRICT)
 
 log = structlog.get_logger("qdwell.api")
 
@@ -224,8 +223,8 @@ def guards_of(server: Server) -> Headers:
 
 def guarded(headers: Headers, guards: Headers) -> list[tuple[bytes, bytes]]:
     """An answer's headers, with those of ours that it does not have itself."""
-    own = {name for name, _ in headers if name in _GUARDING}
-    return [*headers, *(it for it in guards if it[0] not in own)] if own else [*headers, *guards]
+    own = {name for name, _ in headers}
+    return [*headers, *(it for it in guards if it[0] not in own)]
 
 
 def unexpected(error: Exception, trace: str) -> RequestError:

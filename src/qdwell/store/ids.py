@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 
 from qdwell.clock import SystemClock
 
 LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # no i, l, o, u: an id survives being read aloud
 SPELT_BYTES = 10  # make 16 letters
 _PAIRS = [first + second for first in LETTERS for second in LETTERS]
+_TIME, _CHANCE = range(40, -1, -10), range(70, -1, -10)  # where each pair's bits begin
 _BULK = 512
 _clock = SystemClock()
 
@@ -48,15 +50,7 @@ def new_id(at: int | None = None) -> str:
     `at` is the instant that it is sorted by, in ms since the epoch; default: now.
     """
     stamp = _clock.now() if at is None else at
-    pairs = _PAIRS
-    return (
-        pairs[stamp >> 40 & 1023]
-        + pairs[stamp >> 30 & 1023]
-        + pairs[stamp >> 20 & 1023]
-        + pairs[stamp >> 10 & 1023]
-        + pairs[stamp & 1023]
-        + spelt(_for_ids.take())
-    )
+    return _spell(stamp, _TIME) + spelt(_for_ids.take())
 
 
 def new_token() -> str:
@@ -76,14 +70,8 @@ def new_cursor() -> str:
 
 def spelt(content: bytes) -> str:
     """The 16 letters of 10 bytes."""
-    number, pairs = int.from_bytes(content, "big"), _PAIRS
-    return (
-        pairs[number >> 70]
-        + pairs[number >> 60 & 1023]
-        + pairs[number >> 50 & 1023]
-        + pairs[number >> 40 & 1023]
-        + pairs[number >> 30 & 1023]
-        + pairs[number >> 20 & 1023]
-        + pairs[number >> 10 & 1023]
-        + pairs[number & 1023]
-    )
+    return _spell(int.from_bytes(content, "big"), _CHANCE)
+
+
+def _spell(number: int, shifts: Sequence[int]) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in shifts])

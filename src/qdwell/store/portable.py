@@ -109,11 +109,11 @@ def restore(source: Path, place: Place) -> None:
     ):
         shelf = FolderShelf(source / "blobs")
         with new.database.reading() as connection:
-            if connection.execute(select(accounts.c.id).limit(1)).first() is not None:
+            if _has_accounts(connection):
                 where = new.database.name
                 raise StoreUnavailable(f"{where} has accounts already: restore into an empty one")
         with old.database.reading() as connection:
-            if connection.execute(select(accounts.c.id).limit(1)).first() is None:
+            if not _has_accounts(connection):
                 raise StoreUnavailable(f"{source} is no backup: there is nothing in its qdwell.db")
             needed = sorted(connection.execute(_in_files()).scalars())
         if missing := _copy_blobs(shelf, new.blobs.shelf, needed):
@@ -155,6 +155,10 @@ def _copy_file(path: Path, target: Path) -> None:
             source.backup(copy)  # all pages in one step: one view, and writers go on
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path} cannot be copied to {target}: {error}") from error
+
+
+def _has_accounts(connection: Connection) -> bool:
+    return connection.execute(select(accounts.c.id).limit(1)).first() is not None
 
 
 def _in_files() -> Select[str]:
